@@ -70,7 +70,11 @@ pub struct Agent {
 impl Agent {
     /// An agent that runs until `stop` is cancelled, and then ends its sessions.
     pub fn new(config: Config, stop: CancellationToken) -> Self {
-        Self { config: Arc::new(config), stop, open_sessions: watch::Sender::new(0) }
+        Self {
+            config: Arc::new(config),
+            stop,
+            open_sessions: watch::Sender::new(0),
+        }
     }
 
     /// How many sessions are open, at any time.

@@ -68,7 +68,11 @@ pub(super) async fn keep(config: Arc<Config>, stop: CancellationToken, count: wa
             tracing::warn!("{text}; trying again");
             said = text;
         }
-        let delay = if is_refusal(&end) { refused.delay() } else { retry.delay() };
+        let delay = if is_refusal(&end) {
+            refused.delay()
+        } else {
+            retry.delay()
+        };
         tokio::select! {
             () = stop.cancelled() => break,
             () = tokio::time::sleep(delay) => {}
@@ -86,7 +90,12 @@ fn is_refusal(end: &End) -> bool {
 }
 
 /// One connection, from its start to its end.
-async fn serve(config: &Arc<Config>, sessions: &Sessions, stop: &CancellationToken, connected: &mut bool) -> End {
+async fn serve(
+    config: &Arc<Config>,
+    sessions: &Sessions,
+    stop: &CancellationToken,
+    connected: &mut bool,
+) -> End {
     let opening = async {
         let identity = Identity::agent(config.key.bearer());
         let mut link = Link::connect(&config.address, config.connector.clone(), identity).await?;
@@ -130,7 +139,9 @@ async fn announce(config: &Config, link: &mut Link) -> Result<(), End> {
     if config.connection.is_none() {
         return match link.health_check().await {
             // A gateway without the call is one without our capabilities.
-            Err(LinkError::Refused(status)) if status.code() == tonic::Code::Unimplemented => Ok(()),
+            Err(LinkError::Refused(status)) if status.code() == tonic::Code::Unimplemented => {
+                Ok(())
+            }
             answer => Ok(answer?),
         };
     }

@@ -21,8 +21,14 @@ use crate::protocol::{Packet, gob, spec};
 /// Ours: never in a session's environment.
 const SECRETS: &[&[u8]] = &[b"HOOP_KEY", b"HOOP_DSN", b"HOOP_TOKEN", b"HOOP_DB_URI"];
 /// The application's relation to its service manager: a console's second server must not speak for it.
-const SERVICE: &[&[u8]] =
-    &[b"NOTIFY_SOCKET", b"LISTEN_PID", b"LISTEN_FDS", b"LISTEN_FDNAMES", b"WATCHDOG_PID", b"WATCHDOG_USEC"];
+const SERVICE: &[&[u8]] = &[
+    b"NOTIFY_SOCKET",
+    b"LISTEN_PID",
+    b"LISTEN_FDS",
+    b"LISTEN_FDNAMES",
+    b"WATCHDOG_PID",
+    b"WATCHDOG_USEC",
+];
 /// What a client may not set: variables that make a program load or run other code.
 const DENIED: &[&str] = &["PATH", "RUBYOPT", "NODE_OPTIONS", "BASH_ENV", "ENV", "IFS"];
 /// The same by their beginning.
@@ -45,12 +51,21 @@ impl Base {
             let name = name_of(entry);
             !SECRETS.contains(&name) && !SERVICE.contains(&name)
         };
-        Self { entries: entries.into_iter().filter(kept).map(CStr::to_owned).collect() }
+        Self {
+            entries: entries
+                .into_iter()
+                .filter(kept)
+                .map(CStr::to_owned)
+                .collect(),
+        }
     }
 
     /// The value of the first entry of that name.
     fn get(&self, name: &str) -> Option<&[u8]> {
-        let entry = self.entries.iter().find(|entry| name_of(entry) == name.as_bytes())?;
+        let entry = self
+            .entries
+            .iter()
+            .find(|entry| name_of(entry) == name.as_bytes())?;
         entry.to_bytes().get(name.len() + 1..)
     }
 }
@@ -74,7 +89,12 @@ impl Drop for SecretFile {
 }
 
 /// Builds the environment of session `id`. Errors name variables, never values.
-pub(super) fn build(base: &Base, open: &Packet, params: &ConnectionParams, id: &str) -> Result<Built, String> {
+pub(super) fn build(
+    base: &Base,
+    open: &Packet,
+    params: &ConnectionParams,
+    id: &str,
+) -> Result<Built, String> {
     let mut layer = Layer::default();
     let connection = decode_variables(&params.env_vars).map_err(|error| error.to_string())?;
     for variable in client_variables(open)? {
@@ -105,27 +125,43 @@ pub(super) fn build(base: &Base, open: &Packet, params: &ConnectionParams, id: &
 }
 
 fn client_variables(open: &Packet) -> Result<Vec<Variable>, String> {
-    let Some(encoded) = open.spec.get(spec::TERMINAL_ENVVARS).filter(|encoded| !encoded.is_empty()) else {
+    let Some(encoded) = open
+        .spec
+        .get(spec::TERMINAL_ENVVARS)
+        .filter(|encoded| !encoded.is_empty())
+    else {
         return Ok(Vec::new());
     };
-    let map = gob::decode_string_map(encoded).map_err(|_| "failed decoding client env vars".to_owned())?;
+    let map = gob::decode_string_map(encoded)
+        .map_err(|_| "failed decoding client env vars".to_owned())?;
     decode_variables(&map).map_err(|error| error.to_string())
 }
 
 fn is_allowed(name: &str) -> bool {
-    !DENIED.contains(&name) && !DENIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    !DENIED.contains(&name)
+        && !DENIED_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
 }
 
 /// The client's `TERM` if it is one short word of printable ASCII.
 fn term(sent: Option<&Bytes>) -> String {
     sent.and_then(|term| std::str::from_utf8(term).ok())
-        .filter(|term| !term.is_empty() && term.len() <= MAX_TERM && term.bytes().all(|byte| byte.is_ascii_graphic()))
+        .filter(|term| {
+            !term.is_empty()
+                && term.len() <= MAX_TERM
+                && term.bytes().all(|byte| byte.is_ascii_graphic())
+        })
         .unwrap_or(DEFAULT_TERM)
         .to_owned()
 }
 
 fn name_of(entry: &CStr) -> &[u8] {
-    entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
+    entry
+        .to_bytes()
+        .split(|byte| *byte == b'=')
+        .next()
+        .unwrap_or_default()
 }
 
 /// Values that go over the application's.
@@ -144,18 +180,24 @@ impl Layer {
     fn add(&mut self, base: &Base, variable: Variable) -> Result<(), String> {
         let value = match variable.reference() {
             None => variable.value,
-            Some(Reference::AgentVariable) => {
-                base.get(&variable.name).map_or(variable.value.clone(), <[u8]>::to_vec)
-            }
+            Some(Reference::AgentVariable) => base
+                .get(&variable.name)
+                .map_or(variable.value.clone(), <[u8]>::to_vec),
             Some(Reference::Secret { .. } | Reference::RdsUser(_)) => {
-                return Err(format!("the value of {:?} is at a provider that this agent cannot ask", variable.name));
+                return Err(format!(
+                    "the value of {:?} is at a provider that this agent cannot ask",
+                    variable.name
+                ));
             }
         };
         match variable.kind {
             Kind::EnvVar => self.set(variable.name, value),
             Kind::FileSystem => {
                 let path = write_secret(base, &variable.name, &value)?;
-                self.set(variable.name, path.0.as_os_str().as_encoded_bytes().to_vec());
+                self.set(
+                    variable.name,
+                    path.0.as_os_str().as_encoded_bytes().to_vec(),
+                );
                 self.files.push(path);
             }
         }
@@ -167,12 +209,23 @@ impl Layer {
         let replaced = |entry: &&CString| {
             std::str::from_utf8(name_of(entry)).is_ok_and(|name| self.values.contains_key(name))
         };
-        let mut variables: Vec<CString> = base.entries.iter().filter(|entry| !replaced(entry)).cloned().collect();
+        let mut variables: Vec<CString> = base
+            .entries
+            .iter()
+            .filter(|entry| !replaced(entry))
+            .cloned()
+            .collect();
         for (name, value) in &self.values {
             let entry = [name.as_bytes(), b"=", value].concat();
-            variables.push(CString::new(entry).map_err(|_| format!("the value of {name:?} contains a zero byte"))?);
+            variables.push(
+                CString::new(entry)
+                    .map_err(|_| format!("the value of {name:?} contains a zero byte"))?,
+            );
         }
-        Ok(Built { variables, files: self.files })
+        Ok(Built {
+            variables,
+            files: self.files,
+        })
     }
 }
 
@@ -180,11 +233,24 @@ impl Layer {
 fn write_secret(base: &Base, name: &str, value: &[u8]) -> Result<SecretFile, String> {
     let directory = ["XDG_RUNTIME_DIR", "TMPDIR"]
         .iter()
-        .find_map(|variable| base.get(variable).and_then(|path| std::str::from_utf8(path).ok()))
+        .find_map(|variable| {
+            base.get(variable)
+                .and_then(|path| std::str::from_utf8(path).ok())
+        })
         .map_or_else(|| Path::new("/tmp").to_owned(), PathBuf::from);
     let path = directory.join(format!("hoop-{}.envfs", uuid::Uuid::new_v4()));
-    let failed = |error: std::io::Error| format!("cannot write the file of {name:?} in {}: {error}", directory.display());
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+    let failed = |error: std::io::Error| {
+        format!(
+            "cannot write the file of {name:?} in {}: {error}",
+            directory.display()
+        )
+    };
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
     let secret = SecretFile(path);
     file.write_all(value).map_err(failed)?;
     Ok(secret)
@@ -196,16 +262,35 @@ mod tests {
     use crate::protocol::PacketType;
 
     fn base() -> Base {
-        Base::new([c"A=1", c"HOOP_KEY=secret", c"A=2", c"X:Y=odd", c"LISTEN_FDS=1", c"PGHOST=here", c"\xff=\xfe"])
+        Base::new([
+            c"A=1",
+            c"HOOP_KEY=secret",
+            c"A=2",
+            c"X:Y=odd",
+            c"LISTEN_FDS=1",
+            c"PGHOST=here",
+            c"\xff=\xfe",
+        ])
     }
 
     fn lines(built: &Built) -> Vec<String> {
-        built.variables.iter().map(|entry| String::from_utf8_lossy(entry.to_bytes()).into_owned()).collect()
+        built
+            .variables
+            .iter()
+            .map(|entry| String::from_utf8_lossy(entry.to_bytes()).into_owned())
+            .collect()
     }
 
     fn params(verb: &str, variables: &[(&str, &str)]) -> ConnectionParams {
-        let env_vars = variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        ConnectionParams { client_verb: verb.to_owned(), env_vars, ..ConnectionParams::default() }
+        let env_vars = variables
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        ConnectionParams {
+            client_verb: verb.to_owned(),
+            env_vars,
+            ..ConnectionParams::default()
+        }
     }
 
     fn open_with(assignments: &[&str]) -> Packet {
@@ -213,29 +298,48 @@ mod tests {
             .iter()
             .map(|assignment| crate::protocol::environment::client_variable(assignment).unwrap())
             .collect();
-        Packet::new(PacketType::AgentSessionOpen).with(spec::TERMINAL_ENVVARS, gob::encode_string_map(&map))
+        Packet::new(PacketType::AgentSessionOpen)
+            .with(spec::TERMINAL_ENVVARS, gob::encode_string_map(&map))
     }
 
     /// The reference agent hands its key to every session (E8) and lets the host override the connection (E9).
     #[test]
     fn the_hosts_entries_stay_but_for_ours_and_the_connection_wins() {
-        let built =
-            build(&base(), &open_with(&["PGHOST=client"]), &params("exec", &[("envvar:PGHOST", "ZGI=")]), "s").unwrap();
+        let built = build(
+            &base(),
+            &open_with(&["PGHOST=client"]),
+            &params("exec", &[("envvar:PGHOST", "ZGI=")]),
+            "s",
+        )
+        .unwrap();
         let lines = lines(&built);
-        assert_eq!(lines.iter().take(4).collect::<Vec<_>>(), ["A=1", "A=2", "X:Y=odd", "\u{fffd}=\u{fffd}"]);
+        assert_eq!(
+            lines.iter().take(4).collect::<Vec<_>>(),
+            ["A=1", "A=2", "X:Y=odd", "\u{fffd}=\u{fffd}"]
+        );
         assert!(lines.contains(&"PGHOST=db".to_owned()));
         assert!(lines.contains(&"HOOP_SESSION_ID=s".to_owned()));
-        assert!(!lines.iter().any(|line| line.contains("secret") || line.starts_with("LISTEN_") || line.starts_with("TERM=")));
+        assert!(!lines.iter().any(|line| line.contains("secret")
+            || line.starts_with("LISTEN_")
+            || line.starts_with("TERM=")));
     }
 
     #[test]
     fn a_client_sets_what_it_may() {
-        let open = open_with(&["A=client", "PATH=/evil", "LD_PRELOAD=x", "PYTHONPATH=x", "HOOP_USER_EMAIL=root"]);
+        let open = open_with(&[
+            "A=client",
+            "PATH=/evil",
+            "LD_PRELOAD=x",
+            "PYTHONPATH=x",
+            "HOOP_USER_EMAIL=root",
+        ]);
         let lines = lines(&build(&base(), &open, &params("exec", &[]), "s").unwrap());
         assert!(lines.contains(&"A=client".to_owned()));
         assert!(!lines.contains(&"A=1".to_owned()));
         assert!(lines.contains(&"HOOP_USER_EMAIL=".to_owned()));
-        assert!(!lines.iter().any(|line| line.starts_with("PATH=") || line.starts_with("LD_") || line.starts_with("PYTHON")));
+        assert!(!lines.iter().any(|line| line.starts_with("PATH=")
+            || line.starts_with("LD_")
+            || line.starts_with("PYTHON")));
     }
 
     #[test]
@@ -257,8 +361,17 @@ mod tests {
     #[test]
     fn a_file_is_private_and_goes_with_the_session() {
         use std::os::unix::fs::MetadataExt;
-        let built = build(&base(), &Packet::default(), &params("exec", &[("filesystem:CA", "cGVt")]), "s").unwrap();
-        let line = lines(&built).into_iter().find_map(|line| line.strip_prefix("CA=").map(str::to_owned)).unwrap();
+        let built = build(
+            &base(),
+            &Packet::default(),
+            &params("exec", &[("filesystem:CA", "cGVt")]),
+            "s",
+        )
+        .unwrap();
+        let line = lines(&built)
+            .into_iter()
+            .find_map(|line| line.strip_prefix("CA=").map(str::to_owned))
+            .unwrap();
         assert_eq!(std::fs::read(&line).unwrap(), b"pem");
         assert_eq!(std::fs::metadata(&line).unwrap().mode() & 0o777, 0o600);
         drop(built);
@@ -268,7 +381,14 @@ mod tests {
     #[test]
     fn a_value_elsewhere_is_an_error_that_names_the_variable_only() {
         let provider = "X2F3czpzZWNyZXQ6a2V5"; // _aws:secret:key
-        let error = build(&base(), &Packet::default(), &params("exec", &[("envvar:DB", provider)]), "s").err().unwrap();
+        let error = build(
+            &base(),
+            &Packet::default(),
+            &params("exec", &[("envvar:DB", provider)]),
+            "s",
+        )
+        .err()
+        .unwrap();
         assert!(error.contains("DB") && !error.contains("secret"), "{error}");
     }
 }

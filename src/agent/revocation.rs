@@ -14,12 +14,20 @@ const WITH_SESSIONS: Duration = Duration::from_millis(500);
 const WITHOUT: Duration = Duration::from_secs(5);
 
 /// Returns when the key is refused; never towards a gateway with our capabilities, which ends the streams itself.
-pub(super) async fn watch(mut link: Link, request: PreConnectRequest, mut sessions: watch::Receiver<u32>) {
+pub(super) async fn watch(
+    mut link: Link,
+    request: PreConnectRequest,
+    mut sessions: watch::Receiver<u32>,
+) {
     if link.capabilities().any() {
         return std::future::pending().await;
     }
     loop {
-        let wait = if *sessions.borrow_and_update() > 0 { WITH_SESSIONS } else { WITHOUT };
+        let wait = if *sessions.borrow_and_update() > 0 {
+            WITH_SESSIONS
+        } else {
+            WITHOUT
+        };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             // The first session must not wait for the slow tick.

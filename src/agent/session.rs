@@ -36,7 +36,10 @@ pub(super) struct Ending {
 impl Ending {
     /// Ends the session; the first cause counts.
     pub(super) fn end(&self, cause: &str) {
-        self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| cause.to_owned());
+        self.cause
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(|| cause.to_owned());
         self.token.cancel();
     }
 
@@ -47,7 +50,10 @@ impl Ending {
 
     /// Why, once it is to end.
     fn cause(&self) -> Option<String> {
-        self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.cause
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -87,14 +93,19 @@ pub(super) async fn serve(config: Arc<Config>, open: Packet, mut pipe: Pipe, end
     // The session process and what it left are ended while the client already knows.
     match outcome {
         None => {}
-        Some(Ended { outcome, task, mut running }) => {
+        Some(Ended {
+            outcome,
+            task,
+            mut running,
+        }) => {
             let cause = ending.cause();
             let packet = outcome.packet(task, cause.as_deref());
             let leave = farewell(&mut pipe, packet);
             match &mut running {
                 None => leave.await,
                 Some(started) => {
-                    let end = process::end(&mut started.child, &started.control, super::SESSION_GRACE);
+                    let end =
+                        process::end(&mut started.child, &started.control, super::SESSION_GRACE);
                     tokio::join!(leave, end);
                 }
             }
@@ -112,7 +123,10 @@ struct Ended {
 
 /// Refuses a session.
 pub(super) async fn refuse(mut pipe: Pipe, reason: &str) {
-    let outcome = Outcome::NotStarted { reason: reason.to_owned(), code: 125 };
+    let outcome = Outcome::NotStarted {
+        reason: reason.to_owned(),
+        code: 125,
+    };
     farewell(&mut pipe, outcome.packet(true, None)).await;
 }
 
@@ -139,7 +153,11 @@ async fn farewell(pipe: &mut Pipe, close: Packet) {
 /// Reads an open packet: what to run, and the packet that accepts it.
 fn plan(config: &Config, open: &Packet) -> Result<(Plan, Packet), String> {
     let id = open.session_id().unwrap_or_default();
-    let encoded = open.spec.get(spec::CONNECTION_PARAMS).map(Bytes::as_ref).unwrap_or_default();
+    let encoded = open
+        .spec
+        .get(spec::CONNECTION_PARAMS)
+        .map(Bytes::as_ref)
+        .unwrap_or_default();
     let params = ConnectionParams::decode(encoded)
         .map_err(|error| format!("session {id} failed to decode connection params: {error}"))?;
     let task = params.client_verb != "connect";
@@ -149,7 +167,11 @@ fn plan(config: &Config, open: &Packet) -> Result<(Plan, Packet), String> {
         Some(connection) => &connection.command,
         None => &params.cmd_list,
     };
-    let mut words: Vec<String> = if own_command { Vec::new() } else { command.clone() };
+    let mut words: Vec<String> = if own_command {
+        Vec::new()
+    } else {
+        command.clone()
+    };
     words.extend(params.client_args.iter().cloned());
     if words.is_empty() {
         return Err("the connection has no command".to_owned());
@@ -158,7 +180,13 @@ fn plan(config: &Config, open: &Packet) -> Result<(Plan, Packet), String> {
     let stream_stdin = task && open.text(spec::STREAM_STDIN).is_some();
     let mut accepted = Packet::new(PacketType::ClientSessionOpenOk)
         .with(spec::CONNECTION_TYPE, params.connection_type.clone())
-        .with(spec::REQUEST_PORT, open.spec.get(spec::REQUEST_PORT).cloned().unwrap_or_default())
+        .with(
+            spec::REQUEST_PORT,
+            open.spec
+                .get(spec::REQUEST_PORT)
+                .cloned()
+                .unwrap_or_default(),
+        )
         .with(spec::CLIENT_COMMAND, words.join(" "));
     if own_command {
         accepted = accepted.with(spec::TASK, "1");
@@ -170,6 +198,18 @@ fn plan(config: &Config, open: &Packet) -> Result<(Plan, Packet), String> {
         .into_iter()
         .map(|word| CString::new(word).map_err(|_| "an argument holds a NUL byte".to_owned()))
         .collect::<Result<_, _>>()?;
-    let size = open.spec.get(spec::WINDOW_SIZE).and_then(|text| terminal::size(text));
-    Ok((Plan { words, environment, task, stream_stdin, size }, accepted))
+    let size = open
+        .spec
+        .get(spec::WINDOW_SIZE)
+        .and_then(|text| terminal::size(text));
+    Ok((
+        Plan {
+            words,
+            environment,
+            task,
+            stream_stdin,
+            size,
+        },
+        accepted,
+    ))
 }

@@ -45,7 +45,12 @@ struct Entry {
 
 impl Sessions {
     pub(super) fn new(config: Arc<Config>, count: watch::Sender<u32>) -> Self {
-        Self { config, table: Arc::default(), tasks: TaskTracker::new(), count }
+        Self {
+            config,
+            table: Arc::default(),
+            tasks: TaskTracker::new(),
+            count,
+        }
     }
 
     /// How many are open.
@@ -56,7 +61,9 @@ impl Sessions {
     /// Acts on a packet of the control stream.
     pub(super) fn route(&self, packet: Packet, framing: &Framing) {
         let Some(kind) = packet.kind() else { return };
-        let Some(id) = packet.session_id().map(str::to_owned) else { return };
+        let Some(id) = packet.session_id().map(str::to_owned) else {
+            return;
+        };
         if kind == PacketType::AgentSessionOpen {
             self.open(id, packet, framing);
             return;
@@ -76,7 +83,12 @@ impl Sessions {
 
     /// The link is gone: every session ends.
     pub(super) fn lost(&self, reason: &str) {
-        for entry in self.table.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for entry in self
+            .table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+        {
             entry.ending.end(reason);
         }
     }
@@ -108,16 +120,32 @@ impl Sessions {
                 (Some(inbox), Some(feeder))
             }
         };
-        table.insert(id.clone(), Entry { ending: ending.clone(), inbox: feeder });
-        self.count.send_replace(u32::try_from(table.len()).unwrap_or(u32::MAX));
+        table.insert(
+            id.clone(),
+            Entry {
+                ending: ending.clone(),
+                inbox: feeder,
+            },
+        );
+        self.count
+            .send_replace(u32::try_from(table.len()).unwrap_or(u32::MAX));
         drop(table);
-        let guard = Registered { sessions: self.clone(), id: id.clone() };
+        let guard = Registered {
+            sessions: self.clone(),
+            id: id.clone(),
+        };
         let (config, framing) = (self.config.clone(), framing.clone());
         self.tasks.spawn(async move {
             let guard = guard;
-            let Some(pipe) = connect(&id, framing, inbox).await else { return };
+            let Some(pipe) = connect(&id, framing, inbox).await else {
+                return;
+            };
             if full {
-                session::refuse(pipe, &format!("the agent's limit of {MAX_SESSIONS} sessions is reached")).await;
+                session::refuse(
+                    pipe,
+                    &format!("the agent's limit of {MAX_SESSIONS} sessions is reached"),
+                )
+                .await;
             } else {
                 session::serve(config, packet, pipe, ending).await;
             }
@@ -134,9 +162,15 @@ struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let mut table = self.sessions.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self
+            .sessions
+            .table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         table.remove(&self.id);
-        self.sessions.count.send_replace(u32::try_from(table.len()).unwrap_or(u32::MAX));
+        self.sessions
+            .count
+            .send_replace(u32::try_from(table.len()).unwrap_or(u32::MAX));
     }
 }
 
@@ -149,7 +183,11 @@ async fn connect(id: &str, framing: Framing, inbox: Option<pipe::Inbox>) -> Opti
             // One packet: what a slow reader holds up is bounded by the stream's window.
             let (sender, queue) = mpsc::channel(1);
             match link.open(&[(meta::SESSION_ID, id)], queue).await {
-                Ok(stream) => Some(Pipe::new(id, Outbox::new(sender), Inbox::Stream(Box::new(stream)))),
+                Ok(stream) => Some(Pipe::new(
+                    id,
+                    Outbox::new(sender),
+                    Inbox::Stream(Box::new(stream)),
+                )),
                 Err(error) => {
                     tracing::warn!(sid = %id, "cannot open the session's stream: {error}");
                     None

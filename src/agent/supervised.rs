@@ -47,7 +47,10 @@ impl Supervised {
     pub async fn until_drain(&self, mut sessions: watch::Receiver<u32>) {
         loop {
             let count = *sessions.borrow_and_update();
-            self.tell(ToSupervisor::State { sessions: count, queued: 0 });
+            self.tell(ToSupervisor::State {
+                sessions: count,
+                queued: 0,
+            });
             tokio::select! {
                 next = self.next() => match next {
                     Ok(ToAgent::Start(_)) => {}
@@ -72,11 +75,18 @@ impl Supervised {
     /// Cancel safe.
     async fn next(&self) -> Result<ToAgent, SupervisorGone> {
         let mut buffer = vec![0; MAX_DATAGRAM];
-        let (length, _) =
-            self.0.async_io(Interest::READABLE, |socket| fd::recv_with_fd(socket.as_fd(), &mut buffer)).await?;
+        let (length, _) = self
+            .0
+            .async_io(Interest::READABLE, |socket| {
+                fd::recv_with_fd(socket.as_fd(), &mut buffer)
+            })
+            .await?;
         if length == 0 {
             return Err(SupervisorGone::Gone);
         }
-        Ok(serde_json::from_slice(buffer.get(..length).unwrap_or_default()).map_err(io::Error::from)?)
+        Ok(
+            serde_json::from_slice(buffer.get(..length).unwrap_or_default())
+                .map_err(io::Error::from)?,
+        )
     }
 }

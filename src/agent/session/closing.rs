@@ -35,7 +35,10 @@ impl Outcome {
         let text = cause.to_string();
         // The number in the system's text helps nobody.
         let text = text.split(" (os error").next().unwrap_or_default();
-        Self::NotStarted { reason: format!("cannot {step}: {text}"), code }
+        Self::NotStarted {
+            reason: format!("cannot {step}: {text}"),
+            code,
+        }
     }
 
     /// The close packet. `task`: the wire's code of a program that was not found is 127 there, 254 on a console.
@@ -55,7 +58,11 @@ impl Outcome {
                     .payload(text)
             }
             Self::NotStarted { reason, code } => {
-                let wire = if task && *code != 125 { *code } else { NOT_STARTED };
+                let wire = if task && *code != 125 {
+                    *code
+                } else {
+                    NOT_STARTED
+                };
                 packet
                     .with(spec::EXIT_CODE, wire.to_string())
                     .with(spec::NOT_STARTED, code.to_string())
@@ -71,8 +78,14 @@ fn describe(status: i32) -> (i32, String) {
     let status = crate::sys::wait::Status::from_raw(status);
     match (status.code(), status.signal()) {
         (Some(0), _) => (0, String::new()),
-        (Some(code), _) => (code, format!("failed executing command, reason=exit status {code}")),
-        (None, Some(signal)) => (128 + signal, format!("the program was ended by {}", signal_name(signal))),
+        (Some(code), _) => (
+            code,
+            format!("failed executing command, reason=exit status {code}"),
+        ),
+        (None, Some(signal)) => (
+            128 + signal,
+            format!("the program was ended by {}", signal_name(signal)),
+        ),
         (None, None) => (255, "how the program ended is not known".to_owned()),
     }
 }
@@ -88,9 +101,14 @@ impl From<FromSession> for Outcome {
     /// The outcome of a message that is an end.
     fn from(message: FromSession) -> Self {
         match message {
-            FromSession::Exited { status } => Self::Exited { status, sent: Sent::default() },
+            FromSession::Exited { status } => Self::Exited {
+                status,
+                sent: Sent::default(),
+            },
             FromSession::Failed { step, errno, code } => Self::failed(&step, errno, code),
-            FromSession::Started { .. } => Self::Unknown { reason: "started twice".to_owned() },
+            FromSession::Started { .. } => Self::Unknown {
+                reason: "started twice".to_owned(),
+            },
         }
     }
 }
@@ -105,11 +123,20 @@ mod tests {
 
     #[test]
     fn a_code_and_a_signal_are_told_as_a_shell_tells_them() {
-        let exited = |status| Outcome::Exited { status, sent: Sent { stdout: 3, stderr: 0 } };
+        let exited = |status| Outcome::Exited {
+            status,
+            sent: Sent {
+                stdout: 3,
+                stderr: 0,
+            },
+        };
         let packet = exited(7 << 8).packet(true, None);
         assert_eq!(code(&packet), Some("7"));
         assert_eq!(packet.text(spec::STDOUT_BYTES), Some("3"));
-        assert_eq!(&packet.payload[..], b"failed executing command, reason=exit status 7");
+        assert_eq!(
+            &packet.payload[..],
+            b"failed executing command, reason=exit status 7"
+        );
         let packet = exited(libc::SIGKILL).packet(true, None);
         assert_eq!(code(&packet), Some("137"));
         assert_eq!(&packet.payload[..], b"the program was ended by SIGKILL");
@@ -121,7 +148,10 @@ mod tests {
         let missing = Outcome::failed("run 'x' in /app", libc::ENOENT, 127);
         assert_eq!(code(&missing.packet(true, None)), Some("127"));
         assert_eq!(code(&missing.packet(false, None)), Some("254"));
-        assert_eq!(missing.packet(false, None).text(spec::NOT_STARTED), Some("127"));
+        assert_eq!(
+            missing.packet(false, None).text(spec::NOT_STARTED),
+            Some("127")
+        );
         let packet = Outcome::failed("run 'x' in /app", libc::ENOMEM, 125).packet(true, None);
         assert_eq!(code(&packet), Some("254"));
         assert_eq!(

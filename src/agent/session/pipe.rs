@@ -29,7 +29,13 @@ pub(in crate::agent) struct Pipe {
 
 impl Pipe {
     pub(in crate::agent) fn new(id: &str, outbox: Outbox, inbox: Inbox) -> Self {
-        Self { outbox: Tagged { id: Bytes::copy_from_slice(id.as_bytes()), outbox }, inbox }
+        Self {
+            outbox: Tagged {
+                id: Bytes::copy_from_slice(id.as_bytes()),
+                outbox,
+            },
+            inbox,
+        }
     }
 }
 
@@ -57,13 +63,20 @@ pub(in crate::agent) struct LinkGone;
 impl Tagged {
     /// Waits until the link takes the packet.
     pub(in crate::agent) async fn send(&self, packet: Packet) -> Result<(), LinkGone> {
-        self.outbox.0.send(packet.with(spec::SESSION_ID, self.id.clone())).await.map_err(|_| LinkGone)
+        self.outbox
+            .0
+            .send(packet.with(spec::SESSION_ID, self.id.clone()))
+            .await
+            .map_err(|_| LinkGone)
     }
 
     /// Waits until the link takes one more packet. Cancel safe, so that output which waits is not lost with the waiting.
     pub(in crate::agent) async fn slot(&self) -> Result<Slot<'_>, LinkGone> {
         let permit = self.outbox.0.reserve().await.map_err(|_| LinkGone)?;
-        Ok(Slot { permit, id: &self.id })
+        Ok(Slot {
+            permit,
+            id: &self.id,
+        })
     }
 
     /// Returns when the link is gone.
@@ -81,7 +94,11 @@ pub(in crate::agent) struct Slot<'a> {
 impl Slot<'_> {
     /// Sends output of the session's program.
     pub(in crate::agent) fn output(self, kind: PacketType, bytes: Bytes) {
-        self.permit.send(Packet::new(kind).payload(bytes).with(spec::SESSION_ID, self.id.clone()));
+        self.permit.send(
+            Packet::new(kind)
+                .payload(bytes)
+                .with(spec::SESSION_ID, self.id.clone()),
+        );
     }
 }
 
@@ -124,7 +141,12 @@ impl Feeder {
     /// Puts a packet in, or says that there is no room; never waits.
     pub(in crate::agent) fn push(&self, packet: Packet) -> Result<(), Full> {
         let size = packet.payload.len();
-        if self.bytes.fetch_add(size, Ordering::Relaxed).saturating_add(size) > INBOX_BYTES {
+        if self
+            .bytes
+            .fetch_add(size, Ordering::Relaxed)
+            .saturating_add(size)
+            > INBOX_BYTES
+        {
             self.bytes.fetch_sub(size, Ordering::Relaxed);
             return Err(Full);
         }
@@ -139,7 +161,13 @@ impl Feeder {
 pub(in crate::agent) fn queue() -> (Feeder, Inbox) {
     let (sender, packets) = mpsc::channel(INBOX_PACKETS);
     let bytes = Arc::new(AtomicUsize::new(0));
-    (Feeder { packets: sender, bytes: bytes.clone() }, Inbox::Queue { packets, bytes })
+    (
+        Feeder {
+            packets: sender,
+            bytes: bytes.clone(),
+        },
+        Inbox::Queue { packets, bytes },
+    )
 }
 
 #[cfg(test)]
@@ -156,7 +184,10 @@ mod tests {
         assert!(feeder.push(input(INBOX_BYTES)).is_ok());
         assert!(feeder.push(input(1)).is_err());
         assert!(feeder.push(input(0)).is_ok());
-        assert_eq!(inbox.next().await.map(|packet| packet.payload.len()), Some(INBOX_BYTES));
+        assert_eq!(
+            inbox.next().await.map(|packet| packet.payload.len()),
+            Some(INBOX_BYTES)
+        );
         assert!(feeder.push(input(1)).is_ok());
     }
 

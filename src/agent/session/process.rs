@@ -44,7 +44,12 @@ impl Control {
     /// The next message. Cancel safe.
     pub(super) async fn next(&self) -> io::Result<Said> {
         let mut buffer = vec![0; MAX_DATAGRAM];
-        let received = self.0.async_io(Interest::READABLE, |socket| fd::recv_with_fd(socket.as_fd(), &mut buffer)).await;
+        let received = self
+            .0
+            .async_io(Interest::READABLE, |socket| {
+                fd::recv_with_fd(socket.as_fd(), &mut buffer)
+            })
+            .await;
         match received {
             Ok((0, _)) => Ok(Said::Gone),
             Ok((length, descriptor)) => {
@@ -75,19 +80,33 @@ pub(super) fn start(
     fd::set_nonblocking(ours.as_fd())?;
     let mut command = Command::new("hoop");
     for set in [Command::stdin, Command::stdout, Command::stderr] {
-        set(&mut command, if terminal.is_some() { Stdio::from(fd::open_null()?) } else { Stdio::piped() });
+        set(
+            &mut command,
+            if terminal.is_some() {
+                Stdio::from(fd::open_null()?)
+            } else {
+                Stdio::piped()
+            },
+        );
     }
     let own_words = [c"hoop", c"session", c"--"];
     SessionExec {
         program: config.program.try_clone()?,
         control: theirs,
         directory: config.directory.try_clone()?,
-        words: Words::new(own_words.into_iter().chain(words.iter().map(CString::as_c_str))),
+        words: Words::new(
+            own_words
+                .into_iter()
+                .chain(words.iter().map(CString::as_c_str)),
+        ),
         environment: Environment::new(environment.iter().map(CString::as_c_str)),
     }
     .install(&mut command)?;
     let mut command = tokio::process::Command::from(command);
-    #[expect(clippy::disallowed_methods, reason = "the agent's one place that starts a process, which it waits for")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the agent's one place that starts a process, which it waits for"
+    )]
     let child = command.spawn()?;
     let control = Control(reactor::async_fd(ours)?);
     control.send(&ToSession::Start { terminal })?;
@@ -100,7 +119,10 @@ pub(super) async fn end(child: &mut Child, control: &Control, grace: Duration) {
     if let Err(error) = control.send(&ToSession::End { grace_ms }) {
         tracing::debug!("the session process takes no message: {error}");
     }
-    if tokio::time::timeout(grace + LAST_RESORT, child.wait()).await.is_err() {
+    if tokio::time::timeout(grace + LAST_RESORT, child.wait())
+        .await
+        .is_err()
+    {
         tracing::error!("a session process did not end its tree and is killed");
         if let Err(error) = child.kill().await {
             tracing::error!("cannot kill a session process: {error}");

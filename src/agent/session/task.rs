@@ -27,8 +27,19 @@ const PENDING: usize = 64 * 1024;
 const SILENCE: Duration = Duration::from_millis(500);
 
 /// Runs a task to the end of its program; `None` when it never began.
-pub(super) async fn run(config: &Config, plan: Plan, pipe: &mut Pipe, ending: &Ending) -> Option<Ended> {
-    let ended = |outcome, running| Some(Ended { outcome, task: true, running });
+pub(super) async fn run(
+    config: &Config,
+    plan: Plan,
+    pipe: &mut Pipe,
+    ending: &Ending,
+) -> Option<Ended> {
+    let ended = |outcome, running| {
+        Some(Ended {
+            outcome,
+            task: true,
+            running,
+        })
+    };
     let first = if plan.stream_stdin {
         Bytes::new()
     } else {
@@ -53,7 +64,11 @@ pub(super) async fn run(config: &Config, plan: Plan, pipe: &mut Pipe, ending: &E
             return ended(Outcome::NotStarted { reason, code: 125 }, Some(started));
         }
     }
-    let input = Input { stdin, more: plan.stream_stdin, first };
+    let input = Input {
+        stdin,
+        more: plan.stream_stdin,
+        first,
+    };
     let mut stream = ProcessChunkStream::from(started.child);
     let outcome = relay(&mut stream, &started.control, pipe, ending, input).await;
     end(&mut stream, &started.control).await;
@@ -122,16 +137,27 @@ async fn relay(
     let status = match said {
         Ok(Said::Message(FromSession::Exited { status }, _)) => status,
         Ok(Said::Message(_, _) | Said::Gone) => {
-            return Outcome::Unknown { reason: "the session process was killed".to_owned() };
+            return Outcome::Unknown {
+                reason: "the session process was killed".to_owned(),
+            };
         }
         Err(error) => {
-            return Outcome::Unknown { reason: format!("the session process cannot be understood: {error}") };
+            return Outcome::Unknown {
+                reason: format!("the session process cannot be understood: {error}"),
+            };
         }
     };
-    if open && output(stream, outbox, &mut out, Some(SILENCE)).await.is_err() {
+    if open
+        && output(stream, outbox, &mut out, Some(SILENCE))
+            .await
+            .is_err()
+    {
         ending.end("the link was lost");
     }
-    Outcome::Exited { status, sent: out.sent }
+    Outcome::Exited {
+        status,
+        sent: out.sent,
+    }
 }
 
 /// Output on its way; survives a cancelled [`output`].
@@ -167,11 +193,19 @@ async fn output(
         let item = match (out.next.take(), silence) {
             (Some(item), _) => item,
             (None, None) => stream.next().await,
-            (None, Some(silence)) => tokio::time::timeout(silence, stream.next()).await.unwrap_or(None),
+            (None, Some(silence)) => tokio::time::timeout(silence, stream.next())
+                .await
+                .unwrap_or(None),
         };
         out.batch = match item {
-            Some(Item::Stdout(chunk)) => Some((PacketType::ClientWriteStdout, BytesMut::from(chunk.as_ref()))),
-            Some(Item::Stderr(chunk)) => Some((PacketType::ClientWriteStderr, BytesMut::from(chunk.as_ref()))),
+            Some(Item::Stdout(chunk)) => Some((
+                PacketType::ClientWriteStdout,
+                BytesMut::from(chunk.as_ref()),
+            )),
+            Some(Item::Stderr(chunk)) => Some((
+                PacketType::ClientWriteStderr,
+                BytesMut::from(chunk.as_ref()),
+            )),
             Some(Item::Done(_)) | None => return Ok(()),
         };
     }
@@ -186,8 +220,12 @@ fn fill(
 ) {
     while next.is_none() && batch.len() < MAX_PAYLOAD {
         match stream.next().now_or_never() {
-            Some(Some(Item::Stdout(chunk))) if kind == PacketType::ClientWriteStdout => batch.extend_from_slice(&chunk),
-            Some(Some(Item::Stderr(chunk))) if kind == PacketType::ClientWriteStderr => batch.extend_from_slice(&chunk),
+            Some(Some(Item::Stdout(chunk))) if kind == PacketType::ClientWriteStdout => {
+                batch.extend_from_slice(&chunk)
+            }
+            Some(Some(Item::Stderr(chunk))) if kind == PacketType::ClientWriteStderr => {
+                batch.extend_from_slice(&chunk)
+            }
             Some(other) => *next = Some(other),
             None => return,
         }
@@ -196,7 +234,11 @@ fn fill(
 
 /// Link to the program's standard input; returns when the client is gone.
 async fn feed(input: Input, inbox: &mut Inbox, outbox: &Tagged, control: &Control) {
-    let Input { mut stdin, mut more, first } = input;
+    let Input {
+        mut stdin,
+        mut more,
+        first,
+    } = input;
     let mut held = first.len();
     let mut pending = VecDeque::from([first]);
     loop {
@@ -248,7 +290,10 @@ async fn feed(input: Input, inbox: &mut Inbox, outbox: &Tagged, control: &Contro
     }
 }
 
-async fn write_some(stdin: Option<&mut ChildStdin>, bytes: Option<&Bytes>) -> std::io::Result<usize> {
+async fn write_some(
+    stdin: Option<&mut ChildStdin>,
+    bytes: Option<&Bytes>,
+) -> std::io::Result<usize> {
     match (stdin, bytes) {
         (Some(stdin), Some(bytes)) => stdin.write(bytes).await,
         _ => std::future::pending().await,

@@ -26,7 +26,12 @@ use crate::sys::tty::{self, WindowSize};
 use crate::sys::{fd, reactor};
 
 /// Size of a terminal whose client told none.
-const DEFAULT_SIZE: TerminalSize = TerminalSize { rows: 24, columns: 80, x: 0, y: 0 };
+const DEFAULT_SIZE: TerminalSize = TerminalSize {
+    rows: 24,
+    columns: 80,
+    x: 0,
+    y: 0,
+};
 /// How long the first size is waited for after the primer: the reference client sends both at the same moment.
 const SIZE_WAIT: Duration = Duration::from_millis(100);
 /// Bytes of input that are held for a program that does not read.
@@ -37,7 +42,12 @@ const SILENCE: Duration = Duration::from_millis(100);
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Runs a console to the end of its program; `None` when it never began.
-pub(super) async fn run(config: &Config, plan: Plan, pipe: &mut Pipe, ending: &Ending) -> Option<Ended> {
+pub(super) async fn run(
+    config: &Config,
+    plan: Plan,
+    pipe: &mut Pipe,
+    ending: &Ending,
+) -> Option<Ended> {
     let (size, primed) = match plan.size {
         Some(size) => (size, false),
         None => tokio::select! {
@@ -45,7 +55,13 @@ pub(super) async fn run(config: &Config, plan: Plan, pipe: &mut Pipe, ending: &E
             () = ending.asked() => return None,
         },
     };
-    let ended = |outcome, running| Some(Ended { outcome, task: false, running });
+    let ended = |outcome, running| {
+        Some(Ended {
+            outcome,
+            task: false,
+            running,
+        })
+    };
     let started = process::start(config, &plan.words, &plan.environment.variables, Some(size));
     let mut started = match started {
         Ok(started) => started,
@@ -68,7 +84,12 @@ pub(super) fn size(text: &[u8]) -> Option<TerminalSize> {
     if size.rows == 0 || size.columns == 0 {
         return Some(DEFAULT_SIZE);
     }
-    Some(TerminalSize { rows: size.rows, columns: size.columns, x: size.x, y: size.y })
+    Some(TerminalSize {
+        rows: size.rows,
+        columns: size.columns,
+        x: size.x,
+        y: size.y,
+    })
 }
 
 /// Waits for the primer and a size.
@@ -97,15 +118,24 @@ async fn begin(inbox: &mut Inbox) -> Option<TerminalSize> {
 
 /// The terminal's master, once the program runs.
 async fn opened(control: &Control) -> Result<AsyncFd<OwnedFd>, Outcome> {
-    let lost = |reason: &str| Outcome::NotStarted { reason: reason.to_owned(), code: 125 };
+    let lost = |reason: &str| Outcome::NotStarted {
+        reason: reason.to_owned(),
+        code: 125,
+    };
     match control.next().await {
-        Ok(Said::Message(FromSession::Started { .. }, Some(master))) => fd::set_nonblocking(master.as_fd())
-            .map_err(io::Error::from)
-            .and_then(|()| reactor::async_fd(master))
-            .map_err(|error| lost(&format!("cannot use the terminal: {error}"))),
+        Ok(Said::Message(FromSession::Started { .. }, Some(master))) => {
+            fd::set_nonblocking(master.as_fd())
+                .map_err(io::Error::from)
+                .and_then(|()| reactor::async_fd(master))
+                .map_err(|error| lost(&format!("cannot use the terminal: {error}")))
+        }
         Ok(Said::Message(message, _)) => Err(message.into()),
-        Ok(Said::Gone) => Err(lost("the session process ended before it started the program")),
-        Err(error) => Err(lost(&format!("the session process cannot be understood: {error}"))),
+        Ok(Said::Gone) => Err(lost(
+            "the session process ended before it started the program",
+        )),
+        Err(error) => Err(lost(&format!(
+            "the session process cannot be understood: {error}"
+        ))),
     }
 }
 
@@ -147,15 +177,26 @@ async fn relay(
     };
     let outcome = match status {
         Ok(Said::Message(message, _)) => Outcome::from(message),
-        Ok(Said::Gone) => Outcome::Unknown { reason: "the session process was killed".to_owned() },
-        Err(error) => Outcome::Unknown { reason: format!("the session process cannot be understood: {error}") },
+        Ok(Said::Gone) => Outcome::Unknown {
+            reason: "the session process was killed".to_owned(),
+        },
+        Err(error) => Outcome::Unknown {
+            reason: format!("the session process cannot be understood: {error}"),
+        },
     };
     // A client that is gone reads no more; one that is there gets everything.
-    if outcome_is_exit(&outcome) && output(master, outbox, &mut out, Until::Silent).await.is_err() {
+    if outcome_is_exit(&outcome)
+        && output(master, outbox, &mut out, Until::Silent)
+            .await
+            .is_err()
+    {
         ending.end("the link was lost");
     }
     match outcome {
-        Outcome::Exited { status, .. } => Outcome::Exited { status, sent: out.sent },
+        Outcome::Exited { status, .. } => Outcome::Exited {
+            status,
+            sent: out.sent,
+        },
         other => other,
     }
 }
@@ -246,7 +287,13 @@ async fn fill(master: &AsyncFd<OwnedFd>, buffer: &mut BytesMut) -> io::Result<bo
 }
 
 /// Link to terminal; returns when the client is gone.
-async fn input(master: &AsyncFd<OwnedFd>, inbox: &mut Inbox, outbox: &Tagged, control: &Control, mut primed: bool) {
+async fn input(
+    master: &AsyncFd<OwnedFd>,
+    inbox: &mut Inbox,
+    outbox: &Tagged,
+    control: &Control,
+    mut primed: bool,
+) {
     let mut pending: VecDeque<Bytes> = VecDeque::new();
     let mut held = 0;
     loop {
@@ -291,9 +338,20 @@ fn other(packet: &Packet, master: &AsyncFd<OwnedFd>, control: &Control) {
     let result = match packet.kind() {
         Some(PacketType::AgentTerminalResizeTty) => match size(&packet.payload) {
             None => Ok(()),
-            Some(TerminalSize { rows, columns, x, y }) => {
-                tty::set_window_size(master.get_ref().as_fd(), WindowSize { rows, columns, x, y })
-            }
+            Some(TerminalSize {
+                rows,
+                columns,
+                x,
+                y,
+            }) => tty::set_window_size(
+                master.get_ref().as_fd(),
+                WindowSize {
+                    rows,
+                    columns,
+                    x,
+                    y,
+                },
+            ),
         },
         Some(PacketType::AgentSessionSignal) => signal(packet, control),
         _ => Ok(()),
@@ -305,7 +363,9 @@ fn other(packet: &Packet, master: &AsyncFd<OwnedFd>, control: &Control) {
 
 /// Passes a signal on; a number that is none is ignored.
 pub(super) fn signal(packet: &Packet, control: &Control) -> io::Result<()> {
-    let number = std::str::from_utf8(&packet.payload).ok().and_then(|text| text.parse().ok());
+    let number = std::str::from_utf8(&packet.payload)
+        .ok()
+        .and_then(|text| text.parse().ok());
     match number {
         Some(number @ 1..=64) => control.send(&ToSession::Signal { number }),
         _ => Ok(()),
@@ -314,6 +374,12 @@ pub(super) fn signal(packet: &Packet, control: &Control) -> io::Result<()> {
 
 /// Writes what the terminal takes of `bytes`. Cancel safe: nothing is written unless it returns.
 async fn write_some(master: &AsyncFd<OwnedFd>, bytes: Option<&Bytes>) -> io::Result<usize> {
-    let Some(bytes) = bytes else { return std::future::pending().await };
-    master.async_io(Interest::WRITABLE, |terminal| nix::unistd::write(terminal, bytes).map_err(io::Error::from)).await
+    let Some(bytes) = bytes else {
+        return std::future::pending().await;
+    };
+    master
+        .async_io(Interest::WRITABLE, |terminal| {
+            nix::unistd::write(terminal, bytes).map_err(io::Error::from)
+        })
+        .await
 }
