@@ -33,7 +33,7 @@ fn run(inherited: &mut Inherited, mut words: impl Iterator<Item = OsString>) -> 
             Some("--name") => agent.name = value(),
             Some("--key") => agent.key = value(),
             Some("--command") => {
-                agent.command = value().and_then(|text| shell_words::split(&text).ok())
+                agent.command = value().and_then(|text| shell_words::split(&text).ok());
             }
             Some("--no-agent") => with_agent = false,
             _ => break,
