@@ -23,7 +23,7 @@ pub mod agent;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(feature = "client")]
+#[cfg(feature = "wire")]
 pub mod config;
 #[cfg(feature = "gateway")]
 pub mod gateway;

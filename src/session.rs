@@ -20,7 +20,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use crate::control::{DIRECTORY_FD, FromSession, MAX_DATAGRAM, SOCKET_FD, ToSession};
+use crate::control::{DIRECTORY_FD, FromSession, MAX_DATAGRAM, SOCKET_FD, TerminalSize, ToSession};
 use crate::sys::fd::{recv_with_fd, send_with_fd, set_nonblocking, take_fd};
 use crate::sys::wait::{Change, Reaped, any};
 use crate::sys::waiting::Waiting;
@@ -47,10 +47,10 @@ pub fn run(words: &[OsString], inherited: &Inherited) -> i32 {
         buffer: vec![0; MAX_DATAGRAM],
     };
     set_up();
-    let Some(terminal) = socket.receive_start() else {
+    let Ok(terminal) = socket.receive_start() else {
         return 0;
     };
-    match Program::start(words, inherited, directory, terminal) {
+    match Program::start(words, inherited, &directory, terminal) {
         Ok(program) => {
             socket.send(
                 &FromSession::Started {
@@ -87,7 +87,7 @@ fn serve(program: &Program, mut socket: Socket) {
             for _ in 0..MESSAGES_PER_TURN {
                 match socket.receive() {
                     Heard::Message(message) => {
-                        machine.handle(Event::Message(message), Instant::now(), &mut actions)
+                        machine.handle(Event::Message(message), Instant::now(), &mut actions);
                     }
                     Heard::Unknown => {}
                     Heard::Nothing => break,
@@ -138,6 +138,9 @@ struct Socket {
     buffer: Vec<u8>,
 }
 
+/// The agent went away.
+struct AgentGone;
+
 /// What came from the agent.
 enum Heard {
     Message(ToSession),
@@ -150,12 +153,12 @@ enum Heard {
 }
 
 impl Socket {
-    /// Waits for the first message: a console's size. `None` if the agent went away before.
-    fn receive_start(&mut self) -> Option<Option<crate::control::TerminalSize>> {
+    /// Waits for the first message: a console's size. An error if the agent went away before.
+    fn receive_start(&mut self) -> Result<Option<TerminalSize>, AgentGone> {
         loop {
             match self.receive() {
-                Heard::Message(ToSession::Start { terminal }) => return Some(terminal),
-                Heard::End | Heard::Message(ToSession::End { .. }) => return None,
+                Heard::Message(ToSession::Start { terminal }) => return Ok(terminal),
+                Heard::End | Heard::Message(ToSession::End { .. }) => return Err(AgentGone),
                 Heard::Nothing | Heard::Unknown | Heard::Message(ToSession::Signal { .. }) => {}
             }
         }

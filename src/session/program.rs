@@ -28,11 +28,11 @@ impl Program {
     pub(crate) fn start(
         words: &[OsString],
         inherited: &Inherited,
-        directory: OwnedFd,
+        directory: &OwnedFd,
         terminal: Option<TerminalSize>,
     ) -> Result<Self, FromSession> {
-        let place = path_of(&directory);
-        if nix::sys::stat::fstat(&directory).is_ok_and(|status| status.st_nlink == 0) {
+        let place = path_of(directory);
+        if nix::sys::stat::fstat(directory).is_ok_and(|status| status.st_nlink == 0) {
             return Err(failed(
                 format!("enter the directory {place}, which was removed"),
                 Errno::ENOENT,

@@ -98,7 +98,7 @@ impl Machine {
                 }
             }
             Event::Message(ToSession::End { grace_ms }) => {
-                self.end(Duration::from_millis(grace_ms), now, actions)
+                self.end(Duration::from_millis(grace_ms), now, actions);
             }
             Event::AgentGone => self.end(GRACE_WITHOUT_AGENT, now, actions),
             Event::Ended(pid, status) if pid == self.program && !self.ended => {

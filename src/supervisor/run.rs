@@ -43,7 +43,7 @@ pub fn run(config: Config, inherited: &Inherited) -> Exit {
     let application = match start(
         &config.program,
         &mut environment,
-        &place,
+        place.shares_group,
         config.on_parent_death,
         inherited,
     ) {
@@ -126,7 +126,7 @@ fn prepare_agent(start: AgentStart, inherited: &Inherited) -> Option<(Agent<'_>,
 fn start(
     program: &[std::ffi::OsString],
     environment: &mut Environment,
-    place: &Place,
+    shares_group: bool,
     parent_death: Option<i32>,
     inherited: &Inherited,
 ) -> Result<Pid, Exit> {
@@ -148,7 +148,7 @@ fn start(
         image: Image::Search(Search::new(&words, environment)),
         words: &words,
         environment,
-        standing: if place.shares_group {
+        standing: if shares_group {
             Standing::Ours
         } else {
             Standing::NewGroup
@@ -301,10 +301,10 @@ impl Supervisor<'_> {
                 let _ended = signal::send(pid, libc::SIGKILL);
             }
             Action::SignalLeftovers { number, agent } if self.place.init => {
-                leftovers::signal_everything(number, agent)
+                leftovers::signal_everything(number, agent);
             }
             Action::SignalLeftovers { number, .. } => {
-                leftovers::signal_group(self.application, number)
+                leftovers::signal_group(self.application, number);
             }
             Action::Leave(_) => {}
         }

@@ -172,7 +172,7 @@ impl Machine {
             }
             Event::AgentFailed => self.agent_is_gone(now),
             Event::AgentSaid(ToSupervisor::State { sessions, queued }) => {
-                self.set_load(Load { sessions, queued }, now)
+                self.set_load(Load { sessions, queued }, now);
             }
             // It cannot be told anything any more, so there is nothing to wait for at the end.
             Event::AgentSilent => self.set_load(Load::default(), now),
@@ -199,7 +199,7 @@ impl Machine {
             }
             return;
         }
-        if !tells_application(&self.place, *application, &signal) {
+        if !tells_application(self.place, *application, &signal) {
             return;
         }
         if number == libc::SIGTERM && !self.options.forward_term {
@@ -255,7 +255,7 @@ impl Machine {
     fn on_end(&mut self, pid: Pid, status: Status, now: Instant, actions: &mut Vec<Action>) {
         match self.phase {
             Phase::Running { application, .. } if application == pid => {
-                self.end(status, now, actions)
+                self.end(status, now, actions);
             }
             _ => {}
         }
@@ -429,7 +429,7 @@ impl Machine {
 }
 
 /// Whether a signal that we got is for the application, which has not got it from elsewhere.
-fn tells_application(place: &Place, application: Pid, signal: &Received) -> bool {
+fn tells_application(place: Place, application: Pid, signal: &Received) -> bool {
     let number = signal.number();
     if number == libc::SIGCHLD {
         return false;
@@ -445,8 +445,10 @@ fn tells_application(place: &Place, application: Pid, signal: &Received) -> bool
         | libc::SIGFPE
         | libc::SIGILL
         | libc::SIGTRAP
-        | libc::SIGSYS => false,
-        libc::SIGPIPE | libc::SIGXCPU | libc::SIGXFSZ => false,
+        | libc::SIGSYS
+        | libc::SIGPIPE
+        | libc::SIGXCPU
+        | libc::SIGXFSZ => false,
         libc::SIGINT
         | libc::SIGQUIT
         | libc::SIGWINCH

@@ -47,8 +47,9 @@ impl Inherited {
         let mask = set_mask(SignalSet::ALL);
         let closed = fill_standard();
         let count = usize::try_from(count).unwrap_or(0);
+        let after = arguments.wrapping_add(count + 1);
         // SAFETY: the kernel puts the arguments, a null, the environment and a null into one array.
-        let environment = unsafe { Block::at(arguments.add(count + 1)) };
+        let environment = unsafe { Block::at(after) };
         // SAFETY: as above.
         let arguments = unsafe { Block::at(arguments) };
         let program_path = execfn();

@@ -79,7 +79,7 @@ impl Waiting {
             Ok(signal) => self.taken.extend(signal),
             // Nothing tells of signals here. Children must be reaped all the same.
             Err(Errno::ENOSYS | Errno::EPERM) => {
-                std::thread::sleep(limit.map_or(TICK, |limit| limit.min(TICK)))
+                std::thread::sleep(limit.map_or(TICK, |limit| limit.min(TICK)));
             }
             Err(_) => {}
         }
