@@ -23,7 +23,7 @@ pub mod agent;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(feature = "wire")]
+#[cfg(feature = "client")]
 pub mod config;
 #[cfg(feature = "gateway")]
 pub mod gateway;

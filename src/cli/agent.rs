@@ -286,7 +286,7 @@ fn remote(key: Dsn, connection: Option<Connection>, place: Place) -> Result<Conf
                 .map_err(|error| format!("TLS to {address}: {error}"))?,
         )
     } else {
-        if !crate::config::is_loopback_address(&address) {
+        if !crate::link::connector::is_loopback(&address) {
             tracing::warn!("the connection to {address} is not encrypted: the key says plain text");
         }
         None

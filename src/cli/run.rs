@@ -117,12 +117,24 @@ fn alone(agent: AgentStart, inherited: &mut Inherited) -> i32 {
     if std::process::id() != 1 {
         return super::agent::alone(agent, inherited);
     }
-    let mut program = vec![inherited.own_path()];
+    let mut program = vec![own_path(inherited)];
     program.extend(inherited.args().into_iter().skip(1));
     let mut config = Config::new(program);
     config.keep_secrets = true;
     inherited.make_non_dumpable();
     supervisor::run(config, inherited).leave()
+}
+
+/// Where our own file is: by the kernel's word, else as we were called.
+#[cfg(feature = "agent")]
+fn own_path(inherited: &Inherited) -> OsString {
+    use std::os::unix::ffi::OsStringExt;
+    let linked = std::path::Path::new("/proc/self/exe");
+    match inherited.program_path() {
+        _ if linked.exists() => linked.into(),
+        Some(path) => OsString::from_vec(path.to_bytes().to_vec()),
+        None => inherited.args().into_iter().next().unwrap_or_default(),
+    }
 }
 
 #[cfg(not(feature = "agent"))]

@@ -80,13 +80,13 @@ pub(super) async fn run(
 
 /// Parses a size; a zero becomes the default.
 pub(super) fn size(text: &[u8]) -> Option<TerminalSize> {
-    let size = crate::protocol::terminal::parse(text)?;
-    if size.rows == 0 || size.columns == 0 {
+    let size = crate::protocol::terminal::WindowSize::parse(text)?;
+    if size.rows == 0 || size.cols == 0 {
         return Some(DEFAULT_SIZE);
     }
     Some(TerminalSize {
         rows: size.rows,
-        columns: size.columns,
+        columns: size.cols,
         x: size.x,
         y: size.y,
     })
