@@ -6,4 +6,8 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod layering;
+mod process;
 mod protocol;
+mod session_process;
+mod supervisor;
