@@ -182,7 +182,9 @@ impl Gateway {
         let store = Store::open(&path).await.map_err(failed)?;
         let lost = store.close_lost_sessions().await.map_err(failed)?;
         if lost > 0 {
-            tracing::warn!("{lost} sessions were open when the gateway stopped; they are closed now");
+            tracing::warn!(
+                "{lost} sessions were open when the gateway stopped; they are closed now"
+            );
         }
         let file = config.data_dir.join("admin.toml");
         let created = admin::prepare(&store, &file, &api_url, &grpc_url)
@@ -374,7 +376,13 @@ mod tests {
             given("grpcs://gw.example.test:443/").as_deref(),
             Some("grpcs://gw.example.test:443")
         );
-        for wrong in ["gw.example.test:443", "grpc://", "grpc:///x", "http://h/path", ""] {
+        for wrong in [
+            "gw.example.test:443",
+            "grpc://",
+            "grpc:///x",
+            "http://h/path",
+            "",
+        ] {
             assert_eq!(given(wrong), None, "{wrong}");
         }
     }

@@ -58,7 +58,7 @@ pub(crate) enum Ending {
 /// Both directions of the stream that an agent opened for one session.
 #[derive(Debug)]
 pub(crate) struct SessionStream {
-    pub(crate) inbound: Streaming<Packet>,
+    pub(crate) inbound: Box<Streaming<Packet>>,
     pub(crate) outbound: Outbound,
 }
 
@@ -198,14 +198,18 @@ impl AgentStream {
         match packet.kind() {
             Some(PacketType::GatewayKeepAlive) if self.capabilities().any() => {
                 // Full means that the agent has other packets to read: sign of life enough.
-                drop(self.outbound.try_send(Ok(Packet::new(PacketType::GatewayKeepAlive))));
+                drop(
+                    self.outbound
+                        .try_send(Ok(Packet::new(PacketType::GatewayKeepAlive))),
+                );
             }
             Some(kind) if kind.is_from_agent() => {
                 let session = packet.session_id().and_then(|id| id.parse::<Uuid>().ok());
                 let sessions = self.lock();
-                match session.and_then(|id| sessions.get(&id)) {
-                    Some(Slot::Shared(queue)) => queue.push(packet),
-                    _ => tracing::debug!(agent = %self.agent_name, "{} for no session of this stream", kind.as_str()),
+                if let Some(Slot::Shared(queue)) = session.and_then(|id| sessions.get(&id)) {
+                    queue.push(packet);
+                } else {
+                    tracing::debug!("{} for no session of this stream", kind.as_str());
                 }
             }
             _ => {}

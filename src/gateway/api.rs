@@ -42,7 +42,10 @@ pub(super) fn router(core: &Shared) -> Router {
         .route("/userinfo", get(info::user))
         .route("/agents", get(agents::list).post(agents::create))
         .route("/agents/{agent}", get(agents::get).delete(agents::delete))
-        .route("/connections", get(connections::list).post(connections::create))
+        .route(
+            "/connections",
+            get(connections::list).post(connections::create),
+        )
         .route(
             "/connections/{connection}",
             get(connections::get).delete(connections::delete),
@@ -90,7 +93,10 @@ impl IntoResponse for ApiError {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "access denied".to_owned()),
             Self::Forbidden => (StatusCode::FORBIDDEN, "access denied".to_owned()),
             Self::NotFound(what) => (StatusCode::NOT_FOUND, what.to_owned()),
-            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method not allowed".to_owned()),
+            Self::Method => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method not allowed".to_owned(),
+            ),
             Self::Request(text) => (StatusCode::BAD_REQUEST, text),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -98,7 +104,10 @@ impl IntoResponse for ApiError {
             ),
             Self::Invalid(text) => (StatusCode::UNPROCESSABLE_ENTITY, text),
             Self::Conflict(text) => (StatusCode::CONFLICT, text.to_owned()),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error".to_owned()),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal error".to_owned(),
+            ),
         };
         (status, Json(json!({ "message": message }))).into_response()
     }

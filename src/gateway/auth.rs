@@ -5,8 +5,7 @@
 //! What a caller is told never says which part was wrong, except that a key was right and its name was not.
 
 use tonic::Status;
-use tonic::metadata::MetadataMap;
-use tonic::transport::server::Connected;
+use tonic::metadata::{MetadataMap, MetadataValue};
 
 use super::store::{Agent, Store, StoreError};
 use crate::key::{Dsn, KeyHash, Secret};
@@ -78,7 +77,11 @@ pub(crate) fn bearer(value: Option<&[u8]>) -> Result<Secret, AuthError> {
 
 /// The token in a call's metadata.
 pub(crate) fn metadata_bearer(metadata: &MetadataMap) -> Result<Secret, AuthError> {
-    bearer(metadata.get(meta::AUTHORIZATION).map(|value| value.as_encoded_bytes()))
+    bearer(
+        metadata
+            .get(meta::AUTHORIZATION)
+            .map(MetadataValue::as_encoded_bytes),
+    )
 }
 
 /// The agent that a key speaks for.

@@ -105,7 +105,11 @@ impl LocalGateway {
                 incoming(listener, self.pipes),
                 closing.clone().cancelled_owned(),
             );
-        let serve = async { serve.await.map_err(|error| serving("the local socket", &error)) };
+        let serve = async {
+            serve
+                .await
+                .map_err(|error| serving("the local socket", &error))
+        };
         self.core.serve_until(stop, serve).await
     }
 }

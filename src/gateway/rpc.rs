@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::Core;
 use super::agent_stream::{self, AgentStream, Introduction, OUTBOUND, SessionStream};
 use super::auth::{self, Identity, Peer, internal};
 use super::registry::NoAgent;
@@ -21,7 +22,6 @@ use super::session::Session;
 use super::session::client::FromClient;
 use super::session::open::{Opening, Origin, Verb};
 use super::store::{Agent, Announcement};
-use super::{Core, session};
 use crate::protocol::rpc::transport_server::Transport;
 use crate::protocol::rpc::{
     HealthCheckRequest, HealthCheckResponse, PreConnectRequest, PreConnectResponse,
@@ -46,7 +46,15 @@ const ONE: usize = 1;
 
 /// Types that an announced connection may have.
 const TYPES: [&str; 9] = [
-    "command-line", "postgres", "mysql", "mssql", "tcp", "application", "custom", "database", "httpproxy",
+    "command-line",
+    "postgres",
+    "mysql",
+    "mssql",
+    "tcp",
+    "application",
+    "custom",
+    "database",
+    "httpproxy",
 ];
 
 /// What an agent may say about itself.
@@ -100,7 +108,10 @@ impl Rpc {
             .ok_or_else(|| Status::not_found("session not found"))?;
         let (outbound, packets) = mpsc::channel(ONE);
         place
-            .send(SessionStream { inbound, outbound })
+            .send(SessionStream {
+                inbound: Box::new(inbound),
+                outbound,
+            })
             .map_err(|_| Status::not_found("session not found"))?;
         Ok(Response::new(ReceiverStream::new(packets)))
     }
@@ -262,11 +273,20 @@ impl Rpc {
         if !TYPES.contains(&request.r#type.as_str()) {
             return Err(format!("unknown connection type {:?}", request.r#type));
         }
-        let failed = |error| internal("failed to store the connection", &error).message().to_owned();
+        let failed = |error| {
+            internal("failed to store the connection", &error)
+                .message()
+                .to_owned()
+        };
         let store = &self.core.store;
         let known = store.connection(&request.name).await.map_err(failed)?;
-        if known.is_none() && store.count_connections(agent.id).await.map_err(failed)? >= MAX_CONNECTIONS {
-            return Err(format!("agent {} has {MAX_CONNECTIONS} connections already", agent.name));
+        if known.is_none()
+            && store.count_connections(agent.id).await.map_err(failed)? >= MAX_CONNECTIONS
+        {
+            return Err(format!(
+                "agent {} has {MAX_CONNECTIONS} connections already",
+                agent.name
+            ));
         }
         let said = Announcement {
             name: request.name,

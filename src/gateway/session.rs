@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 use uuid::Uuid;
 
 use super::Core;
@@ -53,7 +53,7 @@ enum FromAgent {
     /// What the agent's one stream brought.
     Shared(queue::Receiver),
     /// The stream that the agent opened for this session.
-    Own(Streaming<Packet>),
+    Own(Box<Streaming<Packet>>),
 }
 
 impl Session {
@@ -141,7 +141,13 @@ impl Session {
                 Err(_) => return End::AgentLost,
             },
         };
-        let down = down(self.id, &self.agent, &mut from_agent, &self.to_client, opened);
+        let down = down(
+            self.id,
+            &self.agent,
+            &mut from_agent,
+            &self.to_client,
+            opened,
+        );
         let up = up(self.id, &mut self.client, &outbound);
         tokio::select! {
             biased;
@@ -164,7 +170,10 @@ impl Session {
         let record = async {
             let (code, cause) = end.record();
             tracing::info!(sid = %self.id, code, cause = cause.as_deref(), "session ended");
-            let stored = self.core.store.close_session(self.id, code, cause.as_deref());
+            let stored = self
+                .core
+                .store
+                .close_session(self.id, code, cause.as_deref());
             if let Err(error) = stored.await {
                 tracing::error!(sid = %self.id, "cannot record the end of the session: {error}");
             }
@@ -263,7 +272,7 @@ async fn interruption(agent: &AgentStream) -> End {
 /// Returns when a session was not opened in time.
 async fn unopened(limit: Duration, opened: &CancellationToken) {
     if timeout(limit, opened.cancelled()).await.is_ok() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -272,9 +281,8 @@ async fn keep_alive(to_client: &Outbound, wanted: bool) -> Infallible {
     if !wanted {
         return std::future::pending().await;
     }
-    let mut ticks = tokio::time::interval(KEEP_ALIVE);
     loop {
-        ticks.tick().await;
+        tokio::time::sleep(KEEP_ALIVE).await;
         // Full means that the client has other packets to read.
         drop(to_client.try_send(Ok(Packet::new(PacketType::GatewayKeepAlive))));
     }

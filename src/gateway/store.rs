@@ -1,6 +1,6 @@
 //! What a gateway remembers: agents with the hashes of their keys, users, connections, sessions.
 //!
-//! One SQLite database in two places: a file `gateway.db` (mode 0600, write-ahead log) for `hoop start gateway`, and memory
+//! One `SQLite` database in two places: a file `gateway.db` (mode 0600, write-ahead log) for `hoop start gateway`, and memory
 //! for the gateway inside an agent. Every statement is a constant text with numbered parameters. Credentials come in and are
 //! kept as hashes only. A row is read where it is needed; nothing is cached.
 
@@ -23,11 +23,10 @@ use sqlx::sqlite::{
 use sqlx::{Error, Row};
 
 pub(crate) use agents::Agent;
-pub(crate) use connections::{Announcement, Connection, MANAGED_BY_AGENT};
+pub(crate) use connections::{Announcement, Connection};
 pub(crate) use sessions::{NewSession, Session};
-pub(crate) use users::User;
 
-/// Connections to a database file: SQLite has one writer at a time, readers do not wait for it.
+/// Connections to a database file: `SQLite` has one writer at a time, readers do not wait for it.
 const MAX_CONNECTIONS: u32 = 4;
 
 /// How long a statement waits for another writer.

@@ -65,7 +65,11 @@ pub(super) async fn create(
     if !name::is_resource_name(&new.name) {
         return Err(ApiError::Invalid(BAD_NAME.to_owned()));
     }
-    let mode = if new.mode.is_empty() { MODES[0] } else { &new.mode };
+    let mode = if new.mode.is_empty() {
+        MODES[0]
+    } else {
+        &new.mode
+    };
     if !MODES.contains(&mode) {
         return Err(ApiError::Invalid(format!("unknown agent mode {mode:?}")));
     }

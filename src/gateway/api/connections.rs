@@ -36,7 +36,9 @@ pub(super) async fn list(
     State(core): State<Shared>,
 ) -> Result<Json<Value>, ApiError> {
     let connections = core.store.connections().await?;
-    Ok(Json(connections.iter().map(|one| view(&core, one)).collect()))
+    Ok(Json(
+        connections.iter().map(|one| view(&core, one)).collect(),
+    ))
 }
 
 pub(super) async fn get(

@@ -59,7 +59,9 @@ impl FromClient {
                 "a session begins with AgentSessionOpen, not {}",
                 kind.as_str()
             )))),
-            None => Err(End::ClientGone("client closed its stream before it opened the session")),
+            None => Err(End::ClientGone(
+                "client closed its stream before it opened the session",
+            )),
         }
     }
 
@@ -101,7 +103,10 @@ impl FromClient {
                 Ok(Some(packet)) => match packet.kind() {
                     Some(PacketType::GatewayKeepAlive) if self.is_ours() => {
                         // Full means that the client has other packets to read.
-                        drop(self.outbound.try_send(Ok(Packet::new(PacketType::GatewayKeepAlive))));
+                        drop(
+                            self.outbound
+                                .try_send(Ok(Packet::new(PacketType::GatewayKeepAlive))),
+                        );
                     }
                     Some(kind) if kind.is_from_client() => return Ok(Some((kind, packet))),
                     _ => {}

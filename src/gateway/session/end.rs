@@ -60,9 +60,9 @@ impl End {
         let text = self.text();
         let status = match self {
             Self::Closed(_) | Self::TooSlow if ours => None,
-            Self::Closed(_) | Self::TooSlow if !text.is_empty() => {
-                Some(Status::unknown(text.chars().take(MAX_STATUS_TEXT).collect::<String>()))
-            }
+            Self::Closed(_) | Self::TooSlow if !text.is_empty() => Some(Status::unknown(
+                text.chars().take(MAX_STATUS_TEXT).collect::<String>(),
+            )),
             Self::Closed(_) | Self::TooSlow | Self::ClientGone(_) => {
                 Some(Status::cancelled("context canceled"))
             }
@@ -121,7 +121,10 @@ mod tests {
         };
         assert_eq!(record(closed("0", "")), (Some(0), None));
         assert_eq!(record(closed("-1", "")), (Some(-1), None));
-        assert_eq!(record(closed("x", "text")), (Some(254), Some("text".to_owned())));
+        assert_eq!(
+            record(closed("x", "text")),
+            (Some(254), Some("text".to_owned()))
+        );
         assert_eq!(
             record(End::ClientGone("client disconnected")),
             (None, Some("client disconnected".to_owned()))
@@ -133,11 +136,23 @@ mod tests {
         let status = |end: &End, ours| end.last_words(Uuid::nil(), ours).1;
         let code = |end: &End| status(end, false).map(|s| (s.code(), s.message().to_owned()));
         let is = |code: Code, text: &str| Some((code, text.to_owned()));
-        assert_eq!(code(&closed("3", "exit status 3")), is(Code::Unknown, "exit status 3"));
-        assert_eq!(code(&closed("0", "")), is(Code::Cancelled, "context canceled"));
-        assert_eq!(code(&End::AgentLost), is(Code::Unknown, "agent has disconnected"));
+        assert_eq!(
+            code(&closed("3", "exit status 3")),
+            is(Code::Unknown, "exit status 3")
+        );
+        assert_eq!(
+            code(&closed("0", "")),
+            is(Code::Cancelled, "context canceled")
+        );
+        assert_eq!(
+            code(&End::AgentLost),
+            is(Code::Unknown, "agent has disconnected")
+        );
         assert_eq!(code(&End::Revoked), is(Code::Unknown, "agent key revoked"));
-        assert_eq!(code(&End::Shutdown), is(Code::Unavailable, "gateway shutdown"));
+        assert_eq!(
+            code(&End::Shutdown),
+            is(Code::Unavailable, "gateway shutdown")
+        );
         assert!(status(&closed("3", "exit status 3"), true).is_none());
         assert!(status(&End::AgentLost, true).is_some());
     }
@@ -146,7 +161,10 @@ mod tests {
     fn a_long_text_is_cut_in_the_status_and_whole_in_the_packet() {
         let text = "é".repeat(MAX_STATUS_TEXT + 1);
         let (packet, status) = closed("1", &text).last_words(Uuid::nil(), false);
-        assert_eq!(status.map(|s| s.message().chars().count()), Some(MAX_STATUS_TEXT));
+        assert_eq!(
+            status.map(|s| s.message().chars().count()),
+            Some(MAX_STATUS_TEXT)
+        );
         assert_eq!(packet.map(|p| p.payload.len()), Some(text.len()));
     }
 }

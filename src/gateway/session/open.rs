@@ -131,16 +131,17 @@ impl Opening {
         };
         HashMap::from([
             (spec::SESSION_ID.to_owned(), session.to_string().into()),
-            (spec::CONNECTION_TYPE.to_owned(), self.connection_type().into()),
+            (
+                spec::CONNECTION_TYPE.to_owned(),
+                self.connection_type().into(),
+            ),
             (spec::CONNECTION_PARAMS.to_owned(), params.encode()),
         ])
     }
 
     fn passes(&self, key: &str, agent: Capabilities) -> bool {
         match key {
-            spec::TASK => {
-                agent.tasks && self.verb == Verb::Exec && self.connection.is_announced()
-            }
+            spec::TASK => agent.tasks && self.verb == Verb::Exec && self.connection.is_announced(),
             spec::STREAM_STDIN => agent.tasks && self.verb == Verb::Exec,
             _ => !RESERVED.iter().any(|prefix| key.starts_with(prefix)),
         }
@@ -151,7 +152,6 @@ impl Opening {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::super::store::MANAGED_BY_AGENT;
     use super::*;
 
     fn opening(announced: bool, verb: Verb) -> Opening {
@@ -163,7 +163,7 @@ mod tests {
                 id: Uuid::nil(),
                 name: "web".to_owned(),
                 agent_id: Uuid::nil(),
-                managed_by: announced.then(|| MANAGED_BY_AGENT.to_owned()),
+                managed_by: announced.then(|| "hoopagent".to_owned()),
                 kind: "custom".to_owned(),
                 subtype: String::new(),
                 command: vec!["sh".to_owned()],
@@ -196,7 +196,10 @@ mod tests {
     fn the_gateways_keys_win_and_the_clients_others_pass() {
         let packet = rebuilt(true, Verb::Exec, Capabilities::OURS);
         assert!(packet.payload.is_empty());
-        assert_eq!(packet.session_id(), Some(Uuid::from_u128(5).to_string().as_str()));
+        assert_eq!(
+            packet.session_id(),
+            Some(Uuid::from_u128(5).to_string().as_str())
+        );
         assert_eq!(packet.text(spec::CONNECTION_TYPE), Some("command-line"));
         assert_eq!(packet.text("jit.timeout"), Some("30m"));
         assert_eq!(packet.text("agent.anything"), None);
@@ -233,6 +236,9 @@ mod tests {
         let refused = opening(true, Verb::Exec)
             .rebuild(request, Uuid::nil(), Capabilities::OURS)
             .err();
-        assert_eq!(refused.map(|s| s.code()), Some(tonic::Code::InvalidArgument));
+        assert_eq!(
+            refused.map(|s| s.code()),
+            Some(tonic::Code::InvalidArgument)
+        );
     }
 }

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
-use super::{Store, StoreError, map_to_json, read_json, taken_or, read_uuid};
+use super::{Store, StoreError, map_to_json, read_json, read_uuid, taken_or};
 
 /// The organisation that all agents of a gateway belong to; part of their ids.
 const ORGANISATION: &str = "default";
@@ -99,10 +99,7 @@ impl Store {
     }
 
     /// Deletes an agent and the connections that it announced, which nobody could serve any more.
-    pub(crate) async fn delete_agent(
-        &self,
-        name_or_id: &str,
-    ) -> Result<Option<Agent>, StoreError> {
+    pub(crate) async fn delete_agent(&self, name_or_id: &str) -> Result<Option<Agent>, StoreError> {
         let mut transaction = self.pool.begin().await?;
         let row = sqlx::query("delete from agents where name = $1 or id = $1 returning *")
             .bind(name_or_id)

@@ -9,10 +9,10 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
-use super::{Store, StoreError, list_to_json, map_to_json, read_json, taken_or, read_uuid};
+use super::{Store, StoreError, list_to_json, map_to_json, read_json, read_uuid, taken_or};
 
 /// `managed_by` of a connection that an agent announced.
-pub(crate) const MANAGED_BY_AGENT: &str = "hoopagent";
+const MANAGED_BY_AGENT: &str = "hoopagent";
 
 /// A connection's row. Without `Debug`: the variables may be credentials.
 #[derive(Clone)]
