@@ -7,8 +7,14 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("admin", &["client", "protocol", "key"]),
     ("gateway", &["protocol", "key", "sys", "spool"]),
-    ("agent", &["link", "control", "protocol", "spool", "sys", "key"]),
-    ("client", &["link", "local", "protocol", "sys", "key", "config"]),
+    (
+        "agent",
+        &["link", "control", "protocol", "spool", "sys", "key"],
+    ),
+    (
+        "client",
+        &["link", "local", "protocol", "sys", "key", "config"],
+    ),
     ("link", &["protocol", "key"]),
     ("supervisor", &["sys", "control"]),
     ("session", &["supervisor", "control", "sys"]),
@@ -77,12 +83,19 @@ fn every_import_is_one_that_the_design_allows() {
     let mut wrong = Vec::new();
     for file in files {
         let relative = file.strip_prefix(&root).unwrap();
-        let first = relative.components().next().unwrap().as_os_str().to_string_lossy();
+        let first = relative
+            .components()
+            .next()
+            .unwrap()
+            .as_os_str()
+            .to_string_lossy();
         let module = first.trim_end_matches(".rs");
         if ["lib", "main", "cli"].contains(&module) {
             continue;
         }
-        let may = allowed.get(module).unwrap_or_else(|| panic!("{module} is not in the table"));
+        let may = allowed
+            .get(module)
+            .unwrap_or_else(|| panic!("{module} is not in the table"));
         for import in imports(&std::fs::read_to_string(&file).unwrap()) {
             if import != module && !may.contains(&import.as_str()) {
                 wrong.push(format!("{} imports {import}", relative.display()));
@@ -96,7 +109,10 @@ fn every_import_is_one_that_the_design_allows() {
 fn an_import_is_found_in_each_of_its_forms() {
     assert_eq!(imports("use crate::key::Secret;"), ["key"]);
     assert_eq!(imports("use crate::{agent, sys::fd};"), ["agent", "sys"]);
-    assert_eq!(imports("let x = crate::gateway::Gateway::new();"), ["gateway"]);
+    assert_eq!(
+        imports("let x = crate::gateway::Gateway::new();"),
+        ["gateway"]
+    );
     assert_eq!(imports("macro: $crate::hidden"), [""; 0]);
 }
 
@@ -122,7 +138,10 @@ fn unsafe_code_is_in_one_place() {
     sources(&root, &mut files);
     for file in files {
         let relative = file.strip_prefix(&root).unwrap();
-        if relative.starts_with("sys") || relative == Path::new("sys.rs") || relative == Path::new("main.rs") {
+        if relative.starts_with("sys")
+            || relative == Path::new("sys.rs")
+            || relative == Path::new("main.rs")
+        {
             continue;
         }
         let text = std::fs::read_to_string(&file).unwrap();

@@ -60,9 +60,8 @@ async fn serve(
     let given = start.name.clone().or_else(|| place.directory_name.clone());
     let name = protocol::name::normalise(&given.unwrap_or_else(link::identity::hostname))
         .map_err(|error| format!("{error}; give another --name"))?;
-    let (listener, file) = local::bind(&name)
-        .map_err(|error| error.to_string())?
-        .into_parts();
+    let local::BoundSocket { listener, file } =
+        local::bind(&name).map_err(|error| error.to_string())?;
     let listener = UnixListener::from_std(listener)
         .map_err(|error| format!("cannot use the private socket: {error}"))?;
     let gateway = LocalGateway::open(Timing::default())
