@@ -1,1 +1,3 @@
-//! client
+//! What people type: consoles, tasks and lists.
+
+pub mod http;
