@@ -1,3 +1,5 @@
 //! What people type: consoles, tasks and lists.
 
+mod escape;
 pub mod http;
+mod modes;
