@@ -4,7 +4,9 @@
 //! Source of the names and values: hoop's public wire, service `protobuf.Transport`.
 
 pub mod capabilities;
+pub mod gob;
 pub mod packet;
+pub mod params;
 pub mod spec;
 
 /// The generated gRPC contract of `proto/transport.proto`.
