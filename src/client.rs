@@ -2,4 +2,6 @@
 
 mod escape;
 pub mod http;
+mod input;
 mod modes;
+mod output;
