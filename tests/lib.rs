@@ -1,1 +1,9 @@
+//! Everything that needs more than one function: one binary, one module per area.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod protocol;
