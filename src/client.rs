@@ -27,7 +27,7 @@ mod wire;
 
 pub use console::{ConnectOptions, connect};
 pub use context::Context;
-pub use exec::{ExecOptions, InputSource, exec};
+pub use exec::{ExecOptions, exec};
 pub use list::{ListFormat, list};
 
 /// Why a command of a client failed, by the exit code that it gets.

@@ -24,17 +24,14 @@ use crate::protocol::{Packet, PacketType};
 /// Exit code when nobody reads standard output any more: death by SIGPIPE.
 const BROKEN_PIPE: i32 = 128 + Signal::SIGPIPE as i32;
 
-/// What an event leads to: go on, or leave with an end.
-pub(super) type Flow = Result<ControlFlow<End>, ClientError>;
+/// What an event leads to: go on, or leave with an end or an error.
+pub(super) type Flow = ControlFlow<Result<End, ClientError>>;
 
 /// What goes on.
-pub(super) const GO_ON: Flow = Ok(ControlFlow::Continue(()));
+pub(super) const GO_ON: Flow = ControlFlow::Continue(());
 
 /// One side of a conversation: a console or a task.
 pub(super) trait Front {
-    /// What it wants.
-    const VERB: Verb;
-
     /// The session is open: prepare, send what starts the program, say where input comes from.
     fn accepted(
         &mut self,
@@ -87,16 +84,15 @@ impl<'a> Conversation<'a> {
         output: Output,
         progress: Progress<'a>,
     ) -> Result<Self, ClientError> {
-        let signals = Signals::listen().map_err(|error| {
-            ClientError::NotRun(format!("cannot listen to signals: {error}"))
-        })?;
+        let signals = Signals::listen()
+            .map_err(|error| ClientError::NotRun(format!("cannot listen to signals: {error}")))?;
         let first = request.open_packet(peer.link.capabilities());
         let (sender, receiver) = wire::open(&peer.link, verb, &peer.name, first);
         Ok(Self {
             peer,
             request,
             progress,
-            session: Session::new(verb, &peer.place, &peer.name),
+            session: Session::new(verb, &peer.name, &peer.place),
             sender,
             receiver,
             outbox: Outbox::default(),
@@ -112,8 +108,8 @@ impl<'a> Conversation<'a> {
     pub(super) async fn run<F: Front>(mut self, front: &mut F) -> Result<End, ClientError> {
         loop {
             let event = self.next().await;
-            if let ControlFlow::Break(end) = self.handle(event, front)? {
-                return Ok(end);
+            if let ControlFlow::Break(result) = self.handle(event, front) {
+                return result;
             }
         }
     }
@@ -149,20 +145,21 @@ impl<'a> Conversation<'a> {
                 front.input(None, &mut self.outbox)
             }
             Event::Input(Some(Ok(chunk))) => front.input(Some(chunk), &mut self.outbox),
-            Event::Input(Some(Err(error))) => Err(ClientError::Unknown(format!(
+            Event::Input(Some(Err(error))) => fail(ClientError::Unknown(format!(
                 "cannot read standard input: {error}; the session was left"
             ))),
             Event::Signal(signal) if self.session.is_open() => {
                 front.signal(signal, &mut self.outbox)
             }
-            Event::Signal(Signal::SIGWINCH | Signal::SIGUSR1 | Signal::SIGUSR2) => GO_ON,
-            Event::Signal(signal) => leave(signals::exit_code(signal), None),
             Event::KeepAlive => {
                 let packet = Packet::new(PacketType::GatewayKeepAlive);
                 self.outbox.push_last(packet);
                 GO_ON
             }
-            Event::Sent => GO_ON,
+            Event::Sent | Event::Signal(Signal::SIGWINCH | Signal::SIGUSR1 | Signal::SIGUSR2) => {
+                GO_ON
+            }
+            Event::Signal(signal) => leave(signals::exit_code(signal), None),
         }
     }
 
@@ -171,7 +168,10 @@ impl<'a> Conversation<'a> {
             Step::Nothing => {}
             Step::Opened(accepted) => {
                 self.progress.stop();
-                self.input = front.accepted(&accepted, &mut self.outbox)?;
+                match front.accepted(&accepted, &mut self.outbox) {
+                    Ok(input) => self.input = input,
+                    Err(error) => return fail(error),
+                }
             }
             Step::Write(target, bytes) => {
                 if target == Target::Stdout {
@@ -187,7 +187,7 @@ impl<'a> Conversation<'a> {
                 let packet = self.request.open_packet(self.peer.link.capabilities());
                 self.outbox.push(packet);
             }
-            Step::Ended(end) => return Ok(ControlFlow::Break(end)),
+            Step::Ended(end) => return ControlFlow::Break(Ok(end)),
         }
         GO_ON
     }
@@ -201,18 +201,23 @@ impl<'a> Conversation<'a> {
                 GO_ON
             }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => leave(BROKEN_PIPE, None),
-            Err(error) => Err(ClientError::Unknown(format!(
+            Err(error) => fail(ClientError::Unknown(format!(
                 "cannot write output: {error}; the session was left"
             ))),
         }
     }
 
     fn broken(&self, reason: &str) -> Flow {
-        Ok(ControlFlow::Break(self.session.broken(reason)))
+        ControlFlow::Break(Ok(self.session.broken(reason)))
     }
 }
 
 /// Leaves.
 pub(super) fn leave(code: i32, message: Option<String>) -> Flow {
-    Ok(ControlFlow::Break(End { code, message }))
+    ControlFlow::Break(Ok(End { code, message }))
+}
+
+/// Fails.
+pub(super) fn fail(error: ClientError) -> Flow {
+    ControlFlow::Break(Err(error))
 }

@@ -92,13 +92,13 @@ impl Modes {
         self.parser.state = match (state, byte) {
             (State::Text, 0x07) | (State::TextEscape, b'\\') | (_, 0x18 | 0x1a) => State::Ground,
             (State::Text, 0x1b) => State::TextEscape,
-            (State::Text, _) => State::Text,
-            (_, 0x1b) => State::Escape,
+            (_, 0x1b) if state != State::Text => State::Escape,
             (State::Escape | State::TextEscape, b'[') => {
                 self.parser.sequence.clear();
                 State::Control
             }
-            (State::Escape | State::TextEscape, b']' | b'P' | b'X' | b'^' | b'_') => State::Text,
+            (State::Escape | State::TextEscape, b']' | b'P' | b'X' | b'^' | b'_')
+            | (State::Text, _) => State::Text,
             (State::Escape | State::TextEscape | State::Intermediate, 0x20..=0x2f) => {
                 State::Intermediate
             }
@@ -186,14 +186,15 @@ impl Modes {
             out.push('\u{18}');
         }
         if self.pushed_keyboards > 0 {
-            out += &format!("\u{1b}[<{}u", self.pushed_keyboards);
+            out += &["\u{1b}[<", &self.pushed_keyboards.to_string(), "u"].concat();
         }
         if self.other_keys {
             out += "\u{1b}[>4m";
         }
         for (mode, fresh) in PRIVATE {
             if self.changed.contains(mode) {
-                out += &format!("\u{1b}[?{mode}{}", if *fresh { 'h' } else { 'l' });
+                let end = if *fresh { "h" } else { "l" };
+                out += &["\u{1b}[?", &mode.to_string(), end].concat();
             }
         }
         if self.keypad {

@@ -14,6 +14,8 @@ use bytes::Bytes;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::oneshot;
 
+use super::{ClientError, Context};
+
 /// Where bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -38,6 +40,17 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// That of a command.
+    pub(super) fn of(context: &Context) -> Result<Self, ClientError> {
+        let started = context
+            .stdout()
+            .try_clone_to_owned()
+            .and_then(|stdout| Self::start(stdout, context.stderr().try_clone_to_owned()?));
+        started.map_err(|error| {
+            ClientError::NotRun(format!("cannot use standard output and error: {error}"))
+        })
+    }
+
     /// Starts the thread.
     pub(super) fn start(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(1);

@@ -68,11 +68,17 @@ impl Request {
         if !shared.tasks {
             return packet;
         }
-        let flags = [(self.task, spec::TASK), (self.stream_stdin, spec::STREAM_STDIN)];
+        let flags = [
+            (self.task, spec::TASK),
+            (self.stream_stdin, spec::STREAM_STDIN),
+        ];
         for (_, key) in flags.iter().filter(|(asked, _)| *asked) {
             packet = packet.with(key, "1");
         }
-        let texts = [(&self.window_size, spec::WINDOW_SIZE), (&self.term, spec::TERM)];
+        let texts = [
+            (&self.window_size, spec::WINDOW_SIZE),
+            (&self.term, spec::TERM),
+        ];
         for (text, key) in texts {
             if let Some(text) = text {
                 packet = packet.with(key, text.clone());
@@ -145,16 +151,19 @@ pub(super) struct End {
 #[derive(Debug)]
 pub(super) struct Session {
     verb: Verb,
+    /// With whom, for messages.
+    what: String,
     is_open: bool,
     stdout_bytes: u64,
     stderr_bytes: u64,
 }
 
 impl Session {
-    /// A session that was asked for.
-    pub(super) fn new(verb: Verb) -> Self {
+    /// A session on `name` that `place` was asked for.
+    pub(super) fn new(verb: Verb, name: &str, place: &str) -> Self {
         Self {
             verb,
+            what: format!("session on '{name}' at {place}"),
             is_open: false,
             stdout_bytes: 0,
             stderr_bytes: 0,
@@ -208,14 +217,16 @@ impl Session {
 
     /// The end of a session that nobody closed: of its stream, or of the link.
     pub(super) fn broken(&self, reason: &str) -> End {
-        let (code, what) = if self.is_open {
-            (UNKNOWN, "the session was cut off, its result is not known")
+        let (what, reason) = (&self.what, printable(reason.as_bytes()));
+        let (code, message) = if self.is_open {
+            let message = format!("hoop: lost the {what}, its result is not known: {reason}");
+            (UNKNOWN, message)
         } else {
-            (NOT_RUN, "the session was not opened")
+            (NOT_RUN, format!("hoop: no {what}: {reason}"))
         };
         End {
             code,
-            message: Some(format!("{what}: {}", printable(reason.as_bytes()))),
+            message: Some(message),
         }
     }
 
@@ -236,12 +247,14 @@ impl Session {
                 return End {
                     code: UNKNOWN,
                     message: Some(format!(
-                        "output incomplete: {written} of {total} bytes of {name} arrived"
+                        "hoop: output incomplete: {written} of {total} bytes of {name} arrived"
                     )),
                 };
             }
         }
-        let code = packet.text(spec::EXIT_CODE).and_then(|code| code.parse::<i32>().ok());
+        let code = packet
+            .text(spec::EXIT_CODE)
+            .and_then(|code| code.parse::<i32>().ok());
         let code = match (code, self.verb) {
             // The kernel keeps eight bits of an exit code; -1 is 255.
             (Some(code), _) => code & 0xff,
@@ -285,8 +298,12 @@ mod tests {
             .fold(packet, |packet, (key, value)| packet.with(key, *value))
     }
 
-    fn end(verb: Verb, pairs: &[(&str, &'static str)], payload: &'static str) -> (i32, Option<String>) {
-        match Session::new(verb).take(close(pairs, payload)) {
+    fn end(
+        verb: Verb,
+        pairs: &[(&str, &'static str)],
+        payload: &'static str,
+    ) -> (i32, Option<String>) {
+        match Session::new(verb, "n", "p").take(close(pairs, payload)) {
             Step::Ended(end) => (end.code, end.message),
             other => panic!("{other:?}"),
         }
@@ -307,7 +324,10 @@ mod tests {
             assert_eq!(end(Verb::Exec, &[(code, text)], "").0, exec, "{text}");
         }
         assert_eq!(end(Verb::Exec, &[], "").0, 254);
-        assert_eq!(end(Verb::Exec, &[(code, "254"), (spec::NOT_STARTED, "127")], "").0, 127);
+        assert_eq!(
+            end(Verb::Exec, &[(code, "254"), (spec::NOT_STARTED, "127")], "").0,
+            127
+        );
     }
 
     #[test]
@@ -316,7 +336,10 @@ mod tests {
         assert_eq!(said(""), None);
         assert_eq!(said("exit status 3"), None);
         assert_eq!(said("failed executing command, reason=exit status 3"), None);
-        assert_eq!(said("exit status 3, core dumped").as_deref(), Some("exit status 3, core dumped"));
+        assert_eq!(
+            said("exit status 3, core dumped").as_deref(),
+            Some("exit status 3, core dumped")
+        );
         assert_eq!(
             said("denied\nReason: \u{1b}[2Jno\u{202e}\r\n").as_deref(),
             Some("denied\nReason: \u{fffd}[2Jno\u{fffd}")
@@ -325,7 +348,7 @@ mod tests {
 
     #[test]
     fn output_must_be_complete() {
-        let mut session = Session::new(Verb::Exec);
+        let mut session = Session::new(Verb::Exec, "n", "p");
         session.wrote(Target::Stdout, 10);
         let pairs = [
             (spec::EXIT_CODE, "0"),
@@ -338,16 +361,24 @@ mod tests {
         assert_eq!(end.code, 255);
         assert_eq!(
             end.message.as_deref(),
-            Some("output incomplete: 1 of 0 bytes of standard error arrived")
+            Some("hoop: output incomplete: 1 of 0 bytes of standard error arrived")
         );
     }
 
     #[test]
     fn a_session_that_breaks_off_was_not_run_or_its_result_is_unknown() {
-        let mut session = Session::new(Verb::Exec);
-        assert_eq!(session.broken("x").code, 125);
+        let mut session = Session::new(Verb::Exec, "n", "p");
+        let end = session.broken("offline");
+        assert_eq!(end.code, 125);
+        assert_eq!(
+            end.message.as_deref(),
+            Some("hoop: no session on 'n' at p: offline")
+        );
         let offline = Packet::new(PacketType::ClientSessionOpenAgentOffline);
-        assert!(matches!(session.take(offline), Step::Ended(End { code: 125, .. })));
+        assert!(matches!(
+            session.take(offline),
+            Step::Ended(End { code: 125, .. })
+        ));
         let ok = Packet::new(PacketType::ClientSessionOpenOk)
             .with(spec::TASK, "1")
             .with(spec::CLIENT_COMMAND, "ls");

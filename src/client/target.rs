@@ -33,11 +33,14 @@ pub(super) async fn open(
         let names = super::list::local_names(context).await;
         return Err(ClientError::Usage(match names.as_slice() {
             [] => "missing NAME: which application? (none runs on this machine)".to_owned(),
-            names => format!("missing NAME: which application? here: {}", names.join(", ")),
+            names => format!(
+                "missing NAME: which application? here: {}",
+                names.join(", ")
+            ),
         }));
     };
     let name = normalise(name).map_err(|error| ClientError::Usage(error.to_string()))?;
-    let explicit = config::from_environment(&context.get()).map_err(not_run)?;
+    let explicit = config::from_environment(&context.variables()).map_err(not_run)?;
     if let Some(gateway) = explicit.filter(|_| !only_here) {
         return at_gateway(gateway, name).await;
     }
@@ -49,7 +52,7 @@ pub(super) async fn open(
             Err(error) => refused = Some(error),
         }
     }
-    if !only_here && let Some(gateway) = config::load(&context.get()).map_err(not_run)? {
+    if !only_here && let Some(gateway) = config::load(&context.variables()).map_err(not_run)? {
         return at_gateway(gateway, name).await;
     }
     if let Some(error) = refused {
@@ -112,10 +115,27 @@ async fn at_gateway(gateway: Gateway, name: String) -> Result<Peer, ClientError>
     Ok(Peer { link, name, place })
 }
 
+/// The API of the configured gateway.
+pub(crate) fn configured_api(context: &Context) -> Result<Api, ClientError> {
+    let gateway = config::load(&context.variables());
+    match gateway.map_err(|error| ClientError::Request(error.to_string()))? {
+        Some(gateway) => api(&gateway),
+        None => Err(ClientError::Request(
+            "no gateway is configured: set HOOP_GRPCURL, HOOP_APIURL and HOOP_TOKEN, or start one here with \
+             'hoop start gateway'"
+                .to_owned(),
+        )),
+    }
+}
+
 /// The API of a gateway.
-pub(crate) fn api(gateway: &Gateway) -> Result<Api, ClientError> {
-    Api::at(&gateway.api_url, &tls_settings(gateway), gateway.token.clone())
-        .map_err(|error| ClientError::Request(format!("{} ({})", error, gateway.source)))
+pub(super) fn api(gateway: &Gateway) -> Result<Api, ClientError> {
+    Api::at(
+        &gateway.api_url,
+        &tls_settings(gateway),
+        gateway.token.clone(),
+    )
+    .map_err(|error| ClientError::Request(format!("{} ({})", error, gateway.source)))
 }
 
 async fn ask_for_address(gateway: &Gateway) -> Result<Address, ClientError> {

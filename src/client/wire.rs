@@ -15,7 +15,7 @@ use tonic::Streaming;
 
 use crate::link::{Link, LinkError};
 use crate::protocol::spec::meta;
-use crate::protocol::{KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, Packet, PacketType};
+use crate::protocol::{KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, Packet};
 
 use super::session::Verb;
 
@@ -53,7 +53,7 @@ pub(super) struct Receiver {
 
 enum State {
     Opening(Opening),
-    Open(Streaming<Packet>),
+    Open(Box<Streaming<Packet>>),
 }
 
 impl Outbox {
@@ -62,7 +62,10 @@ impl Outbox {
         if self.0.len() < MAX_WAITING {
             self.0.push_back(packet);
         } else {
-            tracing::debug!("dropped a packet of type {}: the peer takes none", packet.r#type);
+            tracing::debug!(
+                "dropped a packet of type {}: the peer takes none",
+                packet.r#type
+            );
         }
     }
 
@@ -162,7 +165,7 @@ impl State {
         match self {
             Self::Opening(opening) => match opening.await {
                 Ok(stream) => {
-                    *self = Self::Open(stream);
+                    *self = Self::Open(Box::new(stream));
                     None
                 }
                 Err(error) => Some(Err(error.to_string())),
