@@ -257,7 +257,7 @@ mod tests {
         assert!(
             results
                 .iter()
-                .flat_map(|result| result.as_ref().err())
+                .filter_map(|result| result.as_ref().err())
                 .all(|error| matches!(error, BindError::Taken { .. }))
         );
         assert_eq!(places.find("web"), Some(path));

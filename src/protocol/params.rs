@@ -246,6 +246,8 @@ fn put_strings(out: &mut StructWriter, number: u64, items: &[String]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::array::uniform3;
+    use proptest::collection::{btree_map, vec};
     use proptest::prelude::{any, proptest};
 
     use super::super::gob::vectors::{EVERY_KIND, PARAMS, SMALL_PARAMS, STRINGS, unhex};
@@ -351,10 +353,10 @@ mod tests {
     proptest! {
         #[test]
         fn they_survive(
-            text: [String; 8],
-            lists: [Vec<String>; 3],
-            bytes: [Vec<u8>; 3],
-            env_vars in any::<BTreeMap<String, String>>(),
+            text in any::<[String; 8]>(),
+            lists in uniform3(vec(any::<String>(), 0..9)),
+            bytes in any::<[Vec<u8>; 3]>(),
+            env_vars in btree_map(any::<String>(), any::<String>(), 0..9),
         ) {
             let [connection_name, connection_type, connection_sub_type, user_id, user_email, dlp_mode,
                 dlp_presidio_anonymizer_url, client_origin] = text;

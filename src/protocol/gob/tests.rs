@@ -1,3 +1,4 @@
+use proptest::collection::{btree_map, vec};
 use proptest::prelude::{Strategy, any, proptest};
 
 use super::vectors::{
@@ -180,6 +181,14 @@ fn what_no_encoder_writes_is_refused() {
 }
 
 #[test]
+fn lengths_of_every_width_survive() {
+    for len in [0, 1, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000] {
+        let items = ["x".repeat(len)];
+        assert_eq!(decode_strings(&encode_strings(&items)).unwrap(), items);
+    }
+}
+
+#[test]
 fn the_size_has_a_limit() {
     let with_text_of = |len: usize| encode_strings(&["x".repeat(len)]);
     let overhead = with_text_of(MAX_SIZE - 100).len() - (MAX_SIZE - 100);
@@ -229,7 +238,7 @@ fn every_truncation_is_an_error() {
 }
 
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    let edits = proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6);
+    let edits = vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6);
     (0..ALL.len(), edits).prop_map(|(index, edits)| {
         let mut bytes = unhex(ALL[index]);
         for (place, byte) in edits {
@@ -242,12 +251,12 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn strings_survive(items: Vec<String>) {
+    fn strings_survive(items in vec(any::<String>(), 0..9)) {
         assert_eq!(decode_strings(&encode_strings(&items)).unwrap(), items);
     }
 
     #[test]
-    fn maps_survive(entries: BTreeMap<String, String>) {
+    fn maps_survive(entries in btree_map(any::<String>(), any::<String>(), 0..9)) {
         assert_eq!(decode_string_map(&encode_string_map(&entries)).unwrap(), entries);
     }
 
