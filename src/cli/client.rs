@@ -98,7 +98,7 @@ pub(super) struct List {
 
 /// A way to print a list.
 #[derive(Clone, Copy, Default, ValueEnum)]
-enum Output {
+pub(super) enum Output {
     /// For people.
     #[default]
     Table,
