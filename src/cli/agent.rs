@@ -29,7 +29,7 @@ const ALPN: &[&[u8]] = &[b"h2"];
 /// Options of `hoop start agent`.
 #[derive(Args)]
 pub(super) struct Options {
-    /// Key of a gateway (better by HOOP_KEY)
+    /// Key of a gateway (better by `HOOP_KEY`)
     #[arg(
         short,
         long,
@@ -73,7 +73,7 @@ pub(super) fn beside(inherited: &Inherited) -> i32 {
         match supervised.start().await {
             Ok(start) => {
                 telemetry::init(start.stderr, telemetry::Level::Warn);
-                attend(start, place, Some(&supervised)).await;
+                Box::pin(attend(start, place, Some(&supervised))).await;
                 0
             }
             Err(_) => FAILED,
@@ -196,7 +196,7 @@ fn settle(inherited: &Inherited, directory: OwnedFd, program: OwnedFd) -> Place 
 async fn attend(start: AgentStart, place: Place, supervised: Option<&Supervised>) -> i32 {
     let command = start.command.clone().unwrap_or_else(|| vec![shell()]);
     let Some(key) = start.key.clone() else {
-        return local::attend(&start, place.into_local(command), supervised).await;
+        return Box::pin(local::attend(&start, place.into_local(command), supervised)).await;
     };
     let key = match Dsn::parse(&key) {
         Ok(Some(key)) => key,
@@ -227,7 +227,7 @@ async fn attend(start: AgentStart, place: Place, supervised: Option<&Supervised>
     greet(&start, &name);
     let stop = CancellationToken::new();
     match remote(key, Some(Connection { name, command }), place) {
-        Ok(config) => run(Agent::new(config, stop.clone()), stop, supervised).await,
+        Ok(config) => Box::pin(run(Agent::new(config, stop.clone()), stop, supervised)).await,
         Err(reason) => {
             tracing::error!("no console is served: {reason}");
             wait(supervised).await;

@@ -14,7 +14,7 @@ pub(super) async fn attend(
 ) -> i32 {
     use super::{FAILED, agent, say};
 
-    match serve(start, place, supervised).await {
+    match Box::pin(serve(start, place, supervised)).await {
         Ok(()) => 0,
         Err(reason) => {
             let line = format!("no console is served: {reason}");

@@ -23,7 +23,7 @@ pub(super) struct Options {
     /// What a console runs, for example 'rails console'; default: $SHELL, else bash, else sh
     #[arg(short, long, env = "HOOP_COMMAND", value_name = "COMMAND")]
     pub(super) command: Option<String>,
-    /// Key of a gateway (better by HOOP_KEY: an argument is seen by others until the program has started)
+    /// Key of a gateway (better by `HOOP_KEY`: an argument is seen by others until the program has started)
     #[arg(
         short,
         long,
