@@ -50,7 +50,10 @@ pub fn run(words: &[OsString], inherited: &Inherited) -> i32 {
     let Ok(terminal) = socket.receive_start() else {
         return 0;
     };
-    match Program::start(words, inherited, &directory, terminal) {
+    let started = Program::start(words, inherited, &directory, terminal);
+    // Held on to, it would keep the directory's file system busy.
+    drop(directory);
+    match started {
         Ok(program) => {
             socket.send(
                 &FromSession::Started {

@@ -6,4 +6,10 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod gateway;
+mod layering;
+mod process;
 mod protocol;
+mod session_process;
+mod supervisor;
+mod support;

@@ -116,6 +116,13 @@ pub(super) fn split_address(address: &str) -> io::Result<(&str, u16)> {
     }
 }
 
+/// Whether `host:port` is this machine, by name or address.
+pub fn is_loopback(address: &str) -> bool {
+    split_address(address).is_ok_and(|(host, _)| {
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
+}
+
 async fn connect_tcp(address: &str) -> io::Result<TcpStream> {
     let (host, port) = split_address(address)?;
     let mut last = io::Error::new(

@@ -67,7 +67,12 @@ impl Program {
             parent_death: None,
         };
         let pid = spawn.run().map_err(|error| {
-            let step = describe(error, &spawn.image, &name.display().to_string(), &place);
+            let step = describe(
+                error,
+                &spawn.image,
+                &name.display().to_string(),
+                (directory, &place),
+            );
             FromSession::Failed {
                 step,
                 errno: error.errno as i32,
@@ -155,7 +160,14 @@ fn failed(step: String, errno: Errno) -> FromSession {
 }
 
 /// What was being done, with the program and the directory, and what the error number alone does not say.
-fn describe(error: SpawnError, image: &Image, name: &str, place: &str) -> String {
+fn describe(
+    error: SpawnError,
+    image: &Image,
+    name: &str,
+    (directory, place): (&OwnedFd, &str),
+) -> String {
+    // What is looked at for the reason may lie relative to it. Nothing else of ours depends on where we are.
+    let _refused = nix::unistd::fchdir(directory);
     if error.step == Step::Directory {
         return format!("enter the directory {place}");
     }

@@ -1,0 +1,301 @@
+//! A task: a program on three pipes.
+//!
+//! Rules: standard output and standard error stay apart and each in order; a program's next output is read only when the
+//! last was taken by the link; the close packet comes after all of it. Standard input is the payload of one packet, or (when
+//! both sides agreed) of many until `AgentExecCloseStdin`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{FutureExt, StreamExt};
+use tokio::io::AsyncWriteExt;
+use tokio::process::ChildStdin;
+use tokio_process_stream::{Item, ProcessChunkStream};
+
+use super::closing::{Outcome, Sent};
+use super::pipe::{Inbox, LinkGone, Pipe, Tagged};
+use super::process::{self, Control, Said};
+use super::{Ended, Ending, Plan, terminal};
+use crate::agent::Config;
+use crate::control::FromSession;
+use crate::protocol::{MAX_PAYLOAD, PacketType};
+
+/// Bytes of input that are held for a program that does not read.
+const PENDING: usize = 64 * 1024;
+/// After the program's end: how long pipes that others still hold must be silent before they count as read.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// Runs a task to the end of its program; `None` when it never began.
+pub(super) async fn run(
+    config: &Config,
+    plan: Plan,
+    pipe: &mut Pipe,
+    ending: &Ending,
+) -> Option<Ended> {
+    let ended = |outcome, running| {
+        Some(Ended {
+            outcome,
+            task: true,
+            running,
+        })
+    };
+    let first = if plan.stream_stdin {
+        Bytes::new()
+    } else {
+        tokio::select! {
+            input = whole_input(&mut pipe.inbox) => input?,
+            () = ending.asked() => return None,
+        }
+    };
+    let mut started = match process::start(config, &plan.words, &plan.environment.variables, None) {
+        Ok(started) => started,
+        Err(error) => {
+            let code = error.raw_os_error().unwrap_or(libc::EIO);
+            return ended(Outcome::failed("start a session process", code, 125), None);
+        }
+    };
+    let stdin = started.child.stdin.take();
+    match started.control.next().await {
+        Ok(Said::Message(FromSession::Started { .. }, _)) => {}
+        Ok(Said::Message(message, _)) => return ended(message.into(), Some(started)),
+        Ok(Said::Gone) | Err(_) => {
+            let reason = "the session process ended before it started the program".to_owned();
+            return ended(Outcome::NotStarted { reason, code: 125 }, Some(started));
+        }
+    }
+    let input = Input {
+        stdin,
+        more: plan.stream_stdin,
+        first,
+    };
+    let mut stream = ProcessChunkStream::from(started.child);
+    let outcome = relay(&mut stream, &started.control, pipe, ending, input).await;
+    end(&mut stream, &started.control).await;
+    ended(outcome, None)
+}
+
+/// What the program reads.
+struct Input {
+    stdin: Option<ChildStdin>,
+    /// Whether packets follow.
+    more: bool,
+    first: Bytes,
+}
+
+/// Waits for the one packet that is a task's whole input.
+async fn whole_input(inbox: &mut Inbox) -> Option<Bytes> {
+    loop {
+        let packet = inbox.next().await?;
+        match packet.kind() {
+            Some(PacketType::AgentExecWriteStdin) => return Some(packet.payload),
+            Some(PacketType::AgentSessionClose) => return None,
+            _ => {}
+        }
+    }
+}
+
+async fn end(stream: &mut ProcessChunkStream, control: &Control) {
+    match stream.child_mut() {
+        Some(child) => process::end(child, control, crate::agent::SESSION_GRACE).await,
+        None => {}
+    }
+}
+
+async fn relay(
+    stream: &mut ProcessChunkStream,
+    control: &Control,
+    pipe: &mut Pipe,
+    ending: &Ending,
+    input: Input,
+) -> Outcome {
+    let Pipe { outbox, inbox } = pipe;
+    let mut out = Output::default();
+    let mut open = true;
+    let said = {
+        let output = output(stream, outbox, &mut out, None);
+        let input = feed(input, inbox, outbox, control);
+        tokio::pin!(output, input);
+        let mut input_open = true;
+        loop {
+            tokio::select! {
+                result = &mut output, if open => {
+                    open = false;
+                    if result.is_err() {
+                        ending.end("the link was lost");
+                    }
+                }
+                () = &mut input, if input_open => {
+                    input_open = false;
+                    ending.end("closed by the client");
+                }
+                said = control.next() => break said,
+                () = ending.asked() => break terminal::hang_up(control).await,
+            }
+        }
+    };
+    let status = match said {
+        Ok(Said::Message(FromSession::Exited { status }, _)) => status,
+        Ok(Said::Message(_, _) | Said::Gone) => {
+            return Outcome::Unknown {
+                reason: "the session process was killed".to_owned(),
+            };
+        }
+        Err(error) => {
+            return Outcome::Unknown {
+                reason: format!("the session process cannot be understood: {error}"),
+            };
+        }
+    };
+    if open
+        && output(stream, outbox, &mut out, Some(SILENCE))
+            .await
+            .is_err()
+    {
+        ending.end("the link was lost");
+    }
+    Outcome::Exited {
+        status,
+        sent: out.sent,
+    }
+}
+
+/// Output on its way; survives a cancelled [`output`].
+#[derive(Default)]
+struct Output {
+    /// Read and not yet taken by the link.
+    batch: Option<(PacketType, BytesMut)>,
+    /// Read after it, of the other pipe; `Some(None)` when both pipes are closed.
+    next: Option<Option<Item<Bytes>>>,
+    sent: Sent,
+}
+
+/// Pipes to link, until both are closed or, with `silence`, until nothing comes for so long. Chunks that are there already
+/// go into one packet. Cancel safe.
+async fn output(
+    stream: &mut ProcessChunkStream,
+    outbox: &Tagged,
+    out: &mut Output,
+    silence: Option<Duration>,
+) -> Result<(), LinkGone> {
+    loop {
+        if let Some((kind, batch)) = &mut out.batch {
+            fill(stream, *kind, batch, &mut out.next);
+            let slot = outbox.slot().await?;
+            let count = batch.len() as u64;
+            match kind {
+                PacketType::ClientWriteStdout => out.sent.stdout += count,
+                _ => out.sent.stderr += count,
+            }
+            slot.output(*kind, batch.split().freeze());
+            out.batch = None;
+        }
+        let item = match (out.next.take(), silence) {
+            (Some(item), _) => item,
+            (None, None) => stream.next().await,
+            (None, Some(silence)) => tokio::time::timeout(silence, stream.next())
+                .await
+                .unwrap_or(None),
+        };
+        out.batch = match item {
+            Some(Item::Stdout(chunk)) => Some((
+                PacketType::ClientWriteStdout,
+                BytesMut::from(chunk.as_ref()),
+            )),
+            Some(Item::Stderr(chunk)) => Some((
+                PacketType::ClientWriteStderr,
+                BytesMut::from(chunk.as_ref()),
+            )),
+            Some(Item::Done(_)) | None => return Ok(()),
+        };
+    }
+}
+
+/// Adds what is there already of the same pipe.
+fn fill(
+    stream: &mut ProcessChunkStream,
+    kind: PacketType,
+    batch: &mut BytesMut,
+    next: &mut Option<Option<Item<Bytes>>>,
+) {
+    while next.is_none() && batch.len() < MAX_PAYLOAD {
+        match stream.next().now_or_never() {
+            Some(Some(Item::Stdout(chunk))) if kind == PacketType::ClientWriteStdout => {
+                batch.extend_from_slice(&chunk)
+            }
+            Some(Some(Item::Stderr(chunk))) if kind == PacketType::ClientWriteStderr => {
+                batch.extend_from_slice(&chunk)
+            }
+            Some(other) => *next = Some(other),
+            None => return,
+        }
+    }
+}
+
+/// Link to the program's standard input; returns when the client is gone.
+async fn feed(input: Input, inbox: &mut Inbox, outbox: &Tagged, control: &Control) {
+    let Input {
+        mut stdin,
+        mut more,
+        first,
+    } = input;
+    let mut held = first.len();
+    let mut pending = VecDeque::from([first]);
+    loop {
+        if held == 0 && !more {
+            // End of file for the program.
+            stdin = None;
+        }
+        tokio::select! {
+            packet = inbox.next(), if held < PENDING || stdin.is_none() => {
+                let Some(packet) = packet else { return };
+                match packet.kind() {
+                    Some(PacketType::AgentExecWriteStdin) if more && stdin.is_some() => {
+                        held += packet.payload.len();
+                        pending.push_back(packet.payload);
+                    }
+                    Some(PacketType::AgentExecCloseStdin) => more = false,
+                    Some(PacketType::AgentSessionSignal) => {
+                        if let Err(error) = terminal::signal(&packet, control) {
+                            tracing::debug!("a signal has no effect: {error}");
+                        }
+                    }
+                    Some(PacketType::AgentSessionClose) => return,
+                    _ => {}
+                }
+            }
+            () = outbox.gone(), if held >= PENDING => return,
+            written = write_some(stdin.as_mut(), pending.front()), if held > 0 => match written {
+                Ok(length) => {
+                    held -= length;
+                    if let Some(front) = pending.front_mut() {
+                        front.advance(length);
+                        if front.is_empty() {
+                            pending.pop_front();
+                        }
+                    }
+                }
+                // The program closed its input: what is left is for nobody.
+                Err(_) => {
+                    stdin = None;
+                    pending.clear();
+                    held = 0;
+                }
+            },
+        }
+        // An empty packet is nothing to write.
+        while pending.front().is_some_and(Bytes::is_empty) {
+            pending.pop_front();
+        }
+    }
+}
+
+async fn write_some(
+    stdin: Option<&mut ChildStdin>,
+    bytes: Option<&Bytes>,
+) -> std::io::Result<usize> {
+    match (stdin, bytes) {
+        (Some(stdin), Some(bytes)) => stdin.write(bytes).await,
+        _ => std::future::pending().await,
+    }
+}

@@ -1,0 +1,3 @@
+//! The harness: what tests start, talk to and wait for.
+
+pub(crate) mod gateway;
