@@ -63,9 +63,11 @@ pub(super) async fn keep(config: Arc<Config>, stop: CancellationToken, count: wa
         if matches!(end, End::Stopped) {
             break;
         }
-        let text = end.to_string();
+        let text = describe(&end);
         if text != said {
-            tracing::warn!("{text}; trying again");
+            tracing::warn!(
+                "no console is served for now: {text}; the application is not affected; trying again"
+            );
             said = text;
         }
         let delay = if is_refusal(&end) {
@@ -79,6 +81,16 @@ pub(super) async fn keep(config: Arc<Config>, stop: CancellationToken, count: wa
         }
     }
     sessions.finish().await;
+}
+
+/// What happened, for a person.
+fn describe(end: &End) -> String {
+    match end {
+        End::Link(error) if error.is_unauthenticated() => {
+            format!("the gateway does not accept the agent's key ({error})")
+        }
+        _ => end.to_string(),
+    }
 }
 
 fn is_refusal(end: &End) -> bool {
