@@ -20,12 +20,10 @@ impl KeyHash {
 
     /// 64 lower-case hexadecimal digits, the form in which it is stored.
     pub fn to_hex(&self) -> String {
-        use std::fmt::Write as _;
-        self.0.iter().fold(String::new(), |mut text, byte| {
-            // Writing to a `String` cannot fail.
-            write!(text, "{byte:02x}").ok();
-            text
-        })
+        let nibbles = self.0.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+        nibbles
+            .filter_map(|nibble| char::from_digit(nibble.into(), 16))
+            .collect()
     }
 
     /// The hash that [`to_hex`](Self::to_hex) wrote; `None` for anything else.

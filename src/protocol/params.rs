@@ -361,9 +361,10 @@ mod tests {
             let [cmd_list, client_args, dlp_info_types] = lists;
             let [data_masking_entity_types_data, guard_rail_rules, analyzer_metrics_rules] = bytes;
             let params = ConnectionParams {
-                connection_name, connection_type, connection_sub_type, user_id, user_email, dlp_mode,
-                dlp_presidio_anonymizer_url, client_origin, cmd_list, client_args, dlp_info_types,
-                data_masking_entity_types_data, guard_rail_rules, analyzer_metrics_rules, env_vars,
+                connection_name, connection_type, connection_sub_type, user_id, user_email, env_vars,
+                cmd_list, client_args, client_origin, dlp_mode, dlp_info_types,
+                dlp_presidio_anonymizer_url, data_masking_entity_types_data, guard_rail_rules,
+                analyzer_metrics_rules,
                 ..ConnectionParams::default()
             };
             assert!(ConnectionParams::decode(&params.encode()).unwrap() == params);
