@@ -33,6 +33,7 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
 }
 
 /// Says why a test did not run.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests must see it")]
 pub(crate) fn skipped(test: &str, why: &str) {
     eprintln!("SKIPPED {test}: {why}");
 }
@@ -47,7 +48,12 @@ pub(crate) fn available(program: &str) -> bool {
 
 /// Runs `hoop run -- WORDS`, waits, returns everything.
 pub(crate) fn run<S: AsRef<OsStr>>(words: &[S]) -> Output {
-    under_run(words).output().unwrap()
+    output(&mut under_run(words))
+}
+
+/// Runs a command, waits, returns everything.
+pub(crate) fn output(command: &mut Command) -> Output {
+    command.output().unwrap()
 }
 
 /// The command `hoop run -- WORDS`, away from the private sockets of whoever runs the tests.
