@@ -95,7 +95,7 @@ async fn whole_input(inbox: &mut Inbox) -> Option<Bytes> {
 
 async fn end(stream: &mut ProcessChunkStream, control: &Control) {
     if let Some(child) = stream.child_mut() {
-        process::end(child, control, crate::agent::SESSION_GRACE).await
+        process::end(child, control, crate::agent::SESSION_GRACE).await;
     }
 }
 
