@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod applications;
 mod gateway;
 mod layering;
 mod process;
