@@ -7,6 +7,7 @@
 )]
 
 mod applications;
+mod end_to_end;
 mod gateway;
 mod layering;
 mod process;

@@ -61,7 +61,12 @@ async fn serve(
     let name = protocol::name::normalise(&given.unwrap_or_else(link::identity::hostname))
         .map_err(|error| format!("{error}; give another --name"))?;
     let local::BoundSocket { listener, file } =
-        local::bind(&name).map_err(|error| error.to_string())?;
+        local::bind(&name).map_err(|error| match error {
+            local::BindError::Taken { .. } => {
+                format!("{error}; give this application another --name")
+            }
+            local::BindError::NoPlace { .. } => error.to_string(),
+        })?;
     let listener = UnixListener::from_std(listener)
         .map_err(|error| format!("cannot use the private socket: {error}"))?;
     let gateway = LocalGateway::open(Timing::default())
