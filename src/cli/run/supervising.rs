@@ -195,7 +195,7 @@ mod tests {
     fn a_time_has_a_unit() {
         assert_eq!(duration("10ms"), Ok(Duration::from_millis(10)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
         for wrong in ["", "5", "s", "-1s", "1h", "1.5s", "99999999999s", "1 s"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
