@@ -5,13 +5,11 @@
     reason = "a test starts programs and owns them"
 )]
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
-use hoop::local::Places;
 use hoop::sys::Pid;
 use hoop::sys::tty::{self, set_window_size};
 use nix::libc;
@@ -36,9 +34,12 @@ impl Application {
         let place = tempfile::tempdir().unwrap();
         let mut command = program(&place, &["run", "--name", name, "--command", "sh", "--"]);
         let running = Running::start(command.args(["sleep", "1000"]));
-        let root: OsString = place.path().into();
-        let places = Places::new(&|name| (name == "XDG_RUNTIME_DIR").then(|| root.clone()));
-        eventually("a private socket", || places.find(name));
+        eventually("an announced application", || {
+            let listed = program(&place, &["list"]).output().unwrap();
+            String::from_utf8_lossy(&listed.stdout)
+                .contains("online")
+                .then_some(())
+        });
         Self { place, running }
     }
 
