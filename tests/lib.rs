@@ -7,6 +7,7 @@
 )]
 
 mod applications;
+mod client;
 mod end_to_end;
 mod gateway;
 mod layering;
