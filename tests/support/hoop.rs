@@ -17,7 +17,7 @@ use hoop::sys::Pid;
 use tempfile::TempDir;
 
 use super::console::Console;
-use crate::process::{HOOP, Running, eventually};
+use crate::process::{HOOP, Running, attempt, eventually};
 
 /// Folders of programs: those of the tests, without the shims of version managers, which need the real home.
 fn path() -> String {
@@ -95,6 +95,7 @@ impl Place {
             .env("HOME", self.root().join("home"))
             .env("XDG_RUNTIME_DIR", self.root().join("run"))
             .env("SHELL", "/bin/sh")
+            .env("PS1", "$ ")
             .env("LANG", "C.UTF-8")
             .env("LOG_LEVEL", "info")
             .current_dir(self.root())
@@ -152,15 +153,14 @@ impl Place {
     #[track_caller]
     pub(crate) fn reached(&self, name: &str, program: &Program) {
         let mut last = String::new();
-        for _ in 0..400 {
+        let answer = attempt(|| {
             let output = self.exec(name, &["true"]);
-            if output.status.success() {
-                return;
-            }
             last = text(&output.stderr);
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            output.status.success().then_some(())
+        });
+        if answer.is_none() {
+            panic!("{name} is not reached: {last}; its log: {}", program.log());
         }
-        panic!("{name} is not reached: {last}; its log: {}", program.log());
     }
 
     /// `hoop exec NAME -- WORDS`.
@@ -170,7 +170,7 @@ impl Place {
 
     /// `hoop connect NAME` in a terminal.
     pub(crate) fn console(&self, name: &str) -> Console {
-        Console::start(self.command(&["connect", name]))
+        Console::start(&self.command(&["connect", name]))
     }
 
     /// Processes of this account that can be looked into: their environment names our folder.

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hoop::sys::Pid;
+
 /// Longer than an application takes to answer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between two requests.
@@ -58,4 +60,25 @@ impl Visitor {
         let answers = self.thread.join().unwrap().expect("an answer each time");
         assert!(answers > 0);
     }
+}
+
+/// A port of this machine on which a process listens.
+pub(crate) fn listens(process: Pid) -> Option<u16> {
+    let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{process}/fd"))
+        .ok()?
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|link| {
+            let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inode.to_owned())
+        })
+        .collect();
+    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // Local address, state (0A: listening), inode.
+        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+        let found = *state == "0A" && sockets.iter().any(|socket| socket == inode);
+        let (_, port) = local.split_once(':')?;
+        found.then(|| u16::from_str_radix(port, 16).ok()).flatten()
+    })
 }
