@@ -7,6 +7,7 @@
 )]
 
 mod applications;
+mod faults;
 mod gateway;
 mod layering;
 mod process;

@@ -184,6 +184,15 @@ impl Place {
         ours.map(|process| process.pid).collect()
     }
 
+    /// Programs of sessions, among these processes.
+    pub(crate) fn sessions(&self) -> Vec<Pid> {
+        let ours = self.processes().into_iter().filter(|process| {
+            let environment = fs::read(format!("/proc/{process}/environ"));
+            environment.is_ok_and(|bytes| text(&bytes).contains("\0HOOP_SESSION_ID="))
+        });
+        ours.collect()
+    }
+
     fn data(&self) -> PathBuf {
         self.root().join("gateway")
     }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,31 +34,40 @@ pub(crate) fn page(port: u16) -> Result<String, String> {
 /// Asks for a page again and again, in a thread of its own.
 pub(crate) struct Visitor {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<usize, String>>,
+    answers: Arc<AtomicUsize>,
+    thread: JoinHandle<Result<(), String>>,
 }
 
 impl Visitor {
     pub(crate) fn of(port: u16) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
+        let answers = Arc::new(AtomicUsize::new(0));
+        let (stopped, counter) = (stop.clone(), answers.clone());
         let thread = std::thread::spawn(move || {
-            let mut answers = 0;
             while !stopped.load(Ordering::Relaxed) {
                 page(port)?;
-                answers += 1;
+                counter.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(PAUSE);
             }
-            Ok(answers)
+            Ok(())
         });
-        Self { stop, thread }
+        Self {
+            stop,
+            answers,
+            thread,
+        }
+    }
+
+    /// Requests answered up to now.
+    pub(crate) fn answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Stops; every request must have been answered.
     #[track_caller]
     pub(crate) fn leave(self) {
         self.stop.store(true, Ordering::Relaxed);
-        let answers = self.thread.join().unwrap().expect("an answer each time");
-        assert!(answers > 0);
+        self.thread.join().unwrap().expect("an answer each time");
     }
 }
 
