@@ -1,9 +1,11 @@
 //! Faults in the middle of sessions: whatever dies or hangs, the application answers and ends as it wants to.
 
 mod agent;
+mod canary;
 mod client;
 mod gateway;
 mod revocation;
+mod surroundings;
 
 use crate::applications::PYTHON;
 use crate::process::{attempt, available, skipped};
@@ -76,7 +78,12 @@ fn serve(place: &Place, test: &str) -> Option<Program> {
         skipped(test, "no python3");
         return None;
     }
-    Some(place.serve("web", &["--command", "sh"], &[PYTHON, "-c", APPLICATION]))
+    let options = ["--name", "web", "--command", "sh"];
+    let mut command = place.application(&options, &[PYTHON, "-c", APPLICATION]);
+    let program = place.start(command.env("LOG_LEVEL", "debug"));
+    program.printed("port ");
+    place.reached("web", &program);
+    Some(program)
 }
 
 /// Waits until no program of a session is left.

@@ -7,6 +7,7 @@
 )]
 
 mod applications;
+mod empty_image;
 mod faults;
 mod gateway;
 mod layering;

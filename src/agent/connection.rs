@@ -69,6 +69,8 @@ pub(super) async fn keep(config: Arc<Config>, stop: CancellationToken, count: wa
                 "no console is served for now: {text}; the application is not affected; trying again"
             );
             said = text;
+        } else {
+            tracing::debug!("no console is served, as before: {text}");
         }
         let delay = if is_refusal(&end) {
             refused.delay()

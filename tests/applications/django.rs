@@ -23,7 +23,14 @@ fn serve(place: &Place, test: &str) -> Option<(Program, u16)> {
     assert!(place.start(&mut copy).wait().success());
     let console = format!("{PYTHON} manage.py shell");
     // The server takes any free port and says which.
-    let server = [PYTHON, "-u", "manage.py", "runserver", "--noreload", "127.0.0.1:0"];
+    let server = [
+        PYTHON,
+        "-u",
+        "manage.py",
+        "runserver",
+        "--noreload",
+        "127.0.0.1:0",
+    ];
     let mut command = place.application(&["--name", "web", "--command", &console], &server);
     command.env("NOTES_DB", place.root().join("notes.sqlite3"));
     let program = place.start(&mut command);
@@ -50,7 +57,8 @@ fn a_query_and_its_effect(place: &mut Place) {
     assert!(page(port).unwrap().contains("0 notes"));
     let mut console = place.console("web");
     console.expect(">>> ");
-    console.line("from notes.models import Note; Note.objects.create(text='x'); Note.objects.count()");
+    console
+        .line("from notes.models import Note; Note.objects.create(text='x'); Note.objects.count()");
     console.expect("\n<Note: Note object (1)>\r\n1\r\n>>> ");
     let answer = page(port).unwrap();
     assert!(answer.contains("1 notes"), "{answer}");
@@ -84,7 +92,8 @@ fn the_same_surroundings(place: &mut Place) {
     let Some((_program, _)) = serve(place, "the same surroundings") else {
         return;
     };
-    let script = "import os; print(os.getcwd(), os.environ['NOTES_DB'], os.environ.get('HOOP_KEY'))";
+    let script =
+        "import os; print(os.getcwd(), os.environ['NOTES_DB'], os.environ.get('HOOP_KEY'))";
     let expected = format!(
         "{} {} None",
         place.directory().display(),

@@ -2,7 +2,11 @@
 
 use crate::support::hoop::{Place, text};
 
-const APPLICATION: &[&str] = &["sh", "-c", "echo up; trap 'exit 9' TERM; while :; do sleep 0.05; done"];
+const APPLICATION: &[&str] = &[
+    "sh",
+    "-c",
+    "echo up; trap 'exit 9' TERM; while :; do sleep 0.05; done",
+];
 
 #[test]
 fn a_name_that_is_taken_is_said_and_the_application_runs() {
@@ -24,7 +28,11 @@ fn what_a_killed_process_left_is_replaced() {
     let place = Place::local();
     let mut first = place.serve("web", &[], APPLICATION);
     let agent = first.agent();
-    let sockets = || std::fs::read_dir(place.root().join("run/hoop")).unwrap().count();
+    let sockets = || {
+        std::fs::read_dir(place.root().join("run/hoop"))
+            .unwrap()
+            .count()
+    };
     let before = sockets();
     first.signal(libc::SIGSTOP);
     hoop::sys::process::signal(agent, libc::SIGKILL).unwrap();
@@ -52,7 +60,10 @@ fn two_side_by_side() {
         assert_eq!(text(&told.stdout), format!("{name}\n"));
     }
     let listed = text(&place.hoop(&["list"]).stdout);
-    assert!(listed.contains("blue") && listed.contains("green"), "{listed}");
+    assert!(
+        listed.contains("blue") && listed.contains("green"),
+        "{listed}"
+    );
 }
 
 #[test]

@@ -14,7 +14,10 @@ fn killed(place: &mut Place) {
         return;
     };
     let before = surroundings(place);
-    assert!(before.contains(place.directory().to_str().unwrap()), "{before}");
+    assert!(
+        before.contains(place.directory().to_str().unwrap()),
+        "{before}"
+    );
     let agent = scene.application.agent();
     signal(agent, libc::SIGKILL).unwrap();
     assert_eq!(scene.console.wait(), 255);

@@ -16,6 +16,10 @@ fn killed_and_started_again() {
     no_session_is_left(&place);
     place.restart_gateway();
     place.reached("web", &scene.application);
-    assert_eq!(scene.application.agent(), agent, "the agent lived through it");
+    assert_eq!(
+        scene.application.agent(),
+        agent,
+        "the agent lived through it"
+    );
     scene.close(&place);
 }

@@ -98,7 +98,10 @@ impl Console {
     pub(crate) fn wait(&mut self) -> u32 {
         let ended = attempt(|| self.child.try_wait().unwrap());
         let Some(status) = ended else {
-            panic!("the console does not end; on the screen: {:?}", self.fresh());
+            panic!(
+                "the console does not end; on the screen: {:?}",
+                self.fresh()
+            );
         };
         assert!(status.signal().is_none(), "{status}");
         status.exit_code()

@@ -9,6 +9,8 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,6 +32,7 @@ fn path() -> String {
 /// ended when this is dropped.
 pub(crate) struct Place {
     root: TempDir,
+    user: Option<u32>,
     gateway: Option<Gateway>,
     key: Option<String>,
     programs: AtomicUsize,
@@ -44,6 +47,7 @@ impl Place {
         }
         Self {
             root,
+            user: None,
             gateway: None,
             key: None,
             programs: AtomicUsize::new(0),
@@ -52,11 +56,26 @@ impl Place {
 
     /// An account with `hoop start gateway`; applications get a key of it, the key's name is `demo`.
     pub(crate) fn with_gateway() -> Self {
-        let mut place = Self::local();
+        Self::local().and_gateway()
+    }
+
+    pub(crate) fn and_gateway(mut self) -> Self {
         let any = ["127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()];
-        let gateway = Gateway::start(&place, &any).expect("a gateway");
-        place.gateway = Some(gateway);
-        place.key = Some(place.new_key("demo"));
+        let gateway = Gateway::start(&self, &any).expect("a gateway");
+        self.gateway = Some(gateway);
+        self.key = Some(self.new_key("demo"));
+        self
+    }
+
+    /// An account of another user, by number. To be called as root.
+    pub(crate) fn of_user(user: u32) -> Self {
+        let mut place = Self::local();
+        // Ours may lie where others cannot look.
+        fs::copy(HOOP, place.root().join("hoop")).unwrap();
+        for name in [".", "hoop", "home", "run", "app"] {
+            chown(place.root().join(name), Some(user), Some(user)).unwrap();
+        }
+        place.user = Some(user);
         place
     }
 
@@ -100,6 +119,9 @@ impl Place {
             .env("LOG_LEVEL", "info")
             .current_dir(self.root())
             .stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         if self.gateway.is_some() {
             command.env("HOOP_CONFIG", self.data().join("admin.toml"));
         }
@@ -108,7 +130,10 @@ impl Place {
 
     /// `hoop WORDS`, away from the application's directory.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
-        let mut command = self.program(HOOP);
+        let mut command = match self.user {
+            None => self.program(HOOP),
+            Some(_) => self.program(self.root().join("hoop")),
+        };
         command.args(words);
         command
     }
@@ -156,7 +181,8 @@ impl Place {
         let answer = attempt(|| {
             let output = self.exec(name, &["true"]);
             last = text(&output.stderr);
-            output.status.success().then_some(())
+            // An image without the program is reached too.
+            matches!(output.status.code(), Some(0 | 127)).then_some(())
         });
         if answer.is_none() {
             panic!("{name} is not reached: {last}; its log: {}", program.log());
@@ -170,6 +196,10 @@ impl Place {
 
     /// `hoop connect NAME` in a terminal.
     pub(crate) fn console(&self, name: &str) -> Console {
+        assert!(
+            self.user.is_none(),
+            "consoles are opened as whoever runs the tests"
+        );
         Console::start(&self.command(&["connect", name]))
     }
 
@@ -225,6 +255,11 @@ impl Program {
             running,
             files: files.to_owned(),
         })
+    }
+
+    /// Waits for the end; the exit code and what was printed.
+    pub(crate) fn finish(mut self) -> (Option<i32>, String) {
+        (self.running.wait().code(), self.out())
     }
 
     /// Standard output up to now.
@@ -302,6 +337,7 @@ impl Gateway {
         self.program.wait();
     }
 
+    /// What it said up to now.
     pub(crate) fn log(&self) -> String {
         self.program.log()
     }
