@@ -28,7 +28,6 @@ pub(crate) struct Console {
     seen: usize,
     #[expect(dead_code, reason = "the terminal hangs up when it is dropped")]
     terminal: Box<dyn MasterPty + Send>,
-    #[expect(dead_code, reason = "it ends with the terminal")]
     reader: JoinHandle<()>,
 }
 
@@ -104,6 +103,8 @@ impl Console {
             );
         };
         assert!(status.signal().is_none(), "{status}");
+        // Its last words.
+        attempt(|| self.reader.is_finished().then_some(()));
         status.exit_code()
     }
 }
