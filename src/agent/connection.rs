@@ -64,13 +64,13 @@ pub(super) async fn keep(config: Arc<Config>, stop: CancellationToken, count: wa
             break;
         }
         let text = describe(&end);
-        if text != said {
+        if text == said {
+            tracing::debug!("no console is served, as before: {text}");
+        } else {
             tracing::warn!(
                 "no console is served for now: {text}; the application is not affected; trying again"
             );
             said = text;
-        } else {
-            tracing::debug!("no console is served, as before: {text}");
         }
         let delay = if is_refusal(&end) {
             refused.delay()
