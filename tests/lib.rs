@@ -9,6 +9,7 @@
 mod applications;
 mod empty_image;
 mod faults;
+mod end_to_end;
 mod gateway;
 mod layering;
 mod process;
