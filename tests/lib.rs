@@ -8,8 +8,8 @@
 
 mod applications;
 mod empty_image;
-mod faults;
 mod end_to_end;
+mod faults;
 mod gateway;
 mod layering;
 mod process;

@@ -184,9 +184,11 @@ impl Place {
             // An image without the program is reached too.
             matches!(output.status.code(), Some(0 | 127)).then_some(())
         });
-        if answer.is_none() {
-            panic!("{name} is not reached: {last}; its log: {}", program.log());
-        }
+        let log = program.log();
+        assert!(
+            answer.is_some(),
+            "{name} is not reached: {last}; its log: {log}"
+        );
     }
 
     /// `hoop exec NAME -- WORDS`.
