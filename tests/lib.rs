@@ -8,7 +8,9 @@
 
 mod applications;
 mod client;
+mod empty_image;
 mod end_to_end;
+mod faults;
 mod gateway;
 mod layering;
 mod process;
