@@ -12,10 +12,14 @@ use hoop::sys::Inherited;
 const FAILED: c_int = 125;
 
 /// Captures the inherited state, runs the command, leaves with its code.
+///
+/// # Safety
+///
+/// For the C start-up alone, which calls it once with the arguments as the kernel laid them out.
 #[expect(unsafe_code, reason = "the entry symbol")]
 // SAFETY: the C start-up calls this symbol, once, and nothing else of that name is linked.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(count: c_int, arguments: *mut *mut c_char) -> c_int {
+pub unsafe extern "C" fn main(count: c_int, arguments: *mut *mut c_char) -> c_int {
     catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: first thing in the entry symbol, with its own arguments.
         let inherited = unsafe { Inherited::capture(count, arguments) };

@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
 
 /// What is said when nothing was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,6 @@ pub fn init(on: bool, default: Level) {
     let ours = tracing_subscriber::filter::Targets::new()
         .with_target("hoop", level)
         .with_default(level.min(LevelFilter::ERROR));
-    use tracing_subscriber::layer::SubscriberExt;
     let registry = tracing_subscriber::registry().with(ours);
     let json = std::env::var("LOG_ENCODING").is_ok_and(|text| text.eq_ignore_ascii_case("json"));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -6,7 +6,9 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod applications;
 mod client;
+mod end_to_end;
 mod gateway;
 mod layering;
 mod process;

@@ -32,9 +32,14 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
     }
 }
 
-/// Says why a test did not run.
+/// Says why a test did not run. Where `HOOP_TEST_NO_SKIP` is 1, every test must run.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests must see it")]
+#[track_caller]
 pub(crate) fn skipped(test: &str, why: &str) {
-    eprintln!("SKIPPED {test}: {why}");
+    let line = format!("SKIPPED {test}: {}", why.trim());
+    let must_run = std::env::var("HOOP_TEST_NO_SKIP").is_ok_and(|value| value == "1");
+    assert!(!must_run, "{line}");
+    eprintln!("{line}");
 }
 
 /// Whether a program can be run.
@@ -47,7 +52,12 @@ pub(crate) fn available(program: &str) -> bool {
 
 /// Runs `hoop run -- WORDS`, waits, returns everything.
 pub(crate) fn run<S: AsRef<OsStr>>(words: &[S]) -> Output {
-    under_run(words).output().unwrap()
+    output(&mut under_run(words))
+}
+
+/// Runs a command, waits, returns everything.
+pub(crate) fn output(command: &mut Command) -> Output {
+    command.output().unwrap()
 }
 
 /// The command `hoop run -- WORDS`, away from the private sockets of whoever runs the tests.
@@ -86,6 +96,15 @@ impl Running {
             stdin,
             stdout,
         }
+    }
+
+    /// With descriptors as the command says; there is nothing to read or write here.
+    pub(crate) fn start_as_is(command: &mut Command) -> std::io::Result<Self> {
+        Ok(Self {
+            child: command.spawn()?,
+            stdin: None,
+            stdout: None,
+        })
     }
 
     pub(crate) fn pid(&self) -> Pid {

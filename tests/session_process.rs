@@ -190,7 +190,7 @@ impl Terminal {
         }
     }
 
-    fn to_the_end(mut self) -> String {
+    fn read_all(mut self) -> String {
         let mut bytes = [0; 4096];
         // EIO is the end of a terminal.
         while let Ok(length @ 1..) = self.master.read(&mut bytes) {
@@ -249,7 +249,7 @@ fn pipes_end_with_the_programs_use_of_them() {
 fn a_console_has_a_true_controlling_terminal_of_the_right_size() {
     let script = "stty size; stty -a | grep -o ' iutf8'; ps -o pid=,pgid=,sid=,tpgid= -p $$ | xargs; tty; pwd; exit 4";
     let (session, terminal) = Session::console(script);
-    let seen = terminal.to_the_end();
+    let seen = terminal.read_all();
     let lines: Vec<&str> = seen.lines().collect();
     assert_eq!(lines.first(), Some(&"43 132"));
     assert_eq!(lines.get(1), Some(&" iutf8"), "{seen}");
@@ -278,7 +278,7 @@ fn a_size_of_nothing_is_24_by_80() {
         master: File::from(master.unwrap()),
         seen: String::new(),
     };
-    assert_eq!(terminal.to_the_end(), "24 80\r\n");
+    assert_eq!(terminal.read_all(), "24 80\r\n");
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn the_signal_state_is_clean_and_no_descriptor_leaks() {
     session.started();
     check(session.stdout());
     let (_session, terminal) = Session::console(script);
-    check(terminal.to_the_end());
+    check(terminal.read_all());
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn inherit(command: &mut Command, descriptors: [(OwnedFd, i32); 2]) {
 #[test]
 fn keys_and_signals_reach_the_foreground() {
     let (session, mut terminal) = Session::console(
-        "trap 'echo got int' INT; trap 'echo got usr1' USR1; echo ready; while :; do read x && exit 2; done",
+        "trap 'echo got int' INT; trap 'echo got usr1' USR1; echo ready; while :; do read -t 0.05 x && exit 2; done",
     );
     terminal.until("ready");
     terminal.keys("\x03");
@@ -434,7 +434,7 @@ fn keys_and_signals_reach_the_foreground() {
 
     // A job of a shell has a group of its own, and is in the foreground.
     let (session, mut terminal) = Session::console(
-        "set -m; bash -c 'trap \"echo job got it; exit\" USR1; echo ready; while :; do read -t 1 x; done'; exit 3",
+        "set -m; bash -c 'trap \"echo job got it; exit\" USR1; echo ready; while :; do read -t 0.05 x; done'; exit 3",
     );
     terminal.until("ready");
     session.say(&ToSession::Signal {

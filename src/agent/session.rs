@@ -5,8 +5,10 @@
 //! `ClientSessionClose`, and with one close at its end, after all output; it waits until its process is gone.
 
 mod closing;
+mod held;
 pub(super) mod pipe;
 mod process;
+mod relay;
 mod task;
 mod terminal;
 

@@ -28,16 +28,14 @@ fn needs_shell(text: &str) -> bool {
         }
         match (quote, letter) {
             (Some('\''), '\'') | (Some('"'), '"') => quote = None,
-            (Some('\''), _) => {}
-            (_, '\\') => escaped = true,
-            (_, '$' | '`') => return true,
-            (Some(_), _) => {}
+            (None | Some('"'), '\\') => escaped = true,
+            (None | Some('"'), '$' | '`') => return true,
             (None, '\'' | '"') => quote = Some(letter),
             (None, '|' | '&' | ';' | '<' | '>' | '(' | ')' | '*' | '?' | '[' | '\n') => {
                 return true;
             }
             (None, '#' | '~') if word_starts => return true,
-            (None, _) => {}
+            _ => {}
         }
         word_starts = quote.is_none() && letter.is_whitespace();
     }

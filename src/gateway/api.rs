@@ -18,11 +18,11 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::json;
 
 use super::Core;
 use super::auth::{self, AuthError, Identity, Peer};
 use super::store::StoreError;
+use crate::protocol::bodies::ErrorBody;
 
 /// Largest body of a request, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -109,7 +109,7 @@ impl IntoResponse for ApiError {
                 "internal error".to_owned(),
             ),
         };
-        (status, Json(json!({ "message": message }))).into_response()
+        (status, Json(ErrorBody { message })).into_response()
     }
 }
 

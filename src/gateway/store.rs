@@ -140,3 +140,96 @@ fn read_uuid(row: &SqliteRow, column: &str) -> Result<uuid::Uuid, Error> {
         source: Box::new(error),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use ::uuid::Uuid;
+
+    use super::*;
+
+    /// The same rules hold in a file and in memory.
+    async fn both() -> (tempfile::TempDir, [Store; 2]) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Store::open(&dir.path().join("gateway.db")).await.unwrap();
+        (dir, [file, Store::memory().await.unwrap()])
+    }
+
+    async fn agent(store: &Store, name: &str) -> Uuid {
+        store.create_agent(name, "standard", name).await.unwrap();
+        store.agent(name).await.unwrap().unwrap().id
+    }
+
+    fn web(command: &str) -> Announcement {
+        Announcement {
+            name: "web".to_owned(),
+            kind: "custom".to_owned(),
+            command: vec![command.to_owned()],
+            envs: BTreeMap::from([(command.to_owned(), String::new())]),
+            ..Announcement::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_agents_connection_is_changed_by_that_agent_only() {
+        let (_dir, stores) = both().await;
+        for store in stores {
+            let (one, two) = (agent(&store, "one").await, agent(&store, "two").await);
+            assert!(store.announce(one, &web("a")).await.unwrap());
+            assert!(store.announce(one, &web("b")).await.unwrap());
+            assert!(!store.announce(two, &web("c")).await.unwrap());
+            let found = store.connection("web").await.unwrap().unwrap();
+            assert_eq!(found.command, ["b"]);
+            assert_eq!(found.envs.len(), 2, "variables are added, never removed");
+            assert!(found.is_announced_by(one));
+            let by_id = store.connection(&found.id.to_string()).await.unwrap();
+            assert_eq!(by_id.map(|found| found.name).as_deref(), Some("web"));
+            // With its key an agent loses its connections, and announces no more.
+            store.delete_agent("one").await.unwrap();
+            assert!(store.connection("web").await.unwrap().is_none());
+            assert!(!store.announce(one, &web("a")).await.unwrap());
+            assert!(store.announce(two, &web("c")).await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn names_and_tokens_are_unique_and_the_newest_token_counts() {
+        let (_dir, stores) = both().await;
+        for store in stores {
+            agent(&store, "one").await;
+            let again = store.create_agent("one", "standard", "other").await;
+            assert!(matches!(again, Err(StoreError::Taken)));
+            store.put_user("ada", "hash1", false).await.unwrap();
+            store.put_user("ada", "hash2", false).await.unwrap();
+            assert!(store.user_by_hash("hash1").await.unwrap().is_none());
+            assert!(!store.user_by_hash("hash2").await.unwrap().unwrap().admin);
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_keeps_a_bounded_number_of_finished_sessions() {
+        let store = Store {
+            keep_finished: Some(2),
+            ..Store::memory().await.unwrap()
+        };
+        for number in 0..4 {
+            let new = NewSession {
+                id: Uuid::from_u128(number),
+                user: "ada",
+                connection: "web",
+                connection_type: "custom",
+                agent: "one",
+                verb: "exec",
+            };
+            store.open_session(&new).await.unwrap();
+            if number > 0 {
+                store.close_session(new.id, Some(0), None).await.unwrap();
+            }
+        }
+        assert_eq!(store.count_sessions().await.unwrap(), 3, "one is open");
+        // A second end changes nothing.
+        let last = Uuid::from_u128(3);
+        store.close_session(last, Some(9), None).await.unwrap();
+        let row = store.session(&last.to_string()).await.unwrap().unwrap();
+        assert_eq!(row.exit_code, Some(0));
+    }
+}

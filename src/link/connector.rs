@@ -152,7 +152,7 @@ async fn connect_tcp(address: &str) -> io::Result<TcpStream> {
                 last = io::Error::new(
                     io::ErrorKind::TimedOut,
                     format!("{ip} did not answer within 4 s"),
-                )
+                );
             }
         }
     }
@@ -175,7 +175,7 @@ async fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
         io::Error::other(format!("cannot resolve '{host}': {error}"))
     };
     let resolver = TokioResolver::builder_tokio()
-        .and_then(|builder| builder.build())
+        .and_then(hickory_resolver::ResolverBuilder::build)
         .map_err(|error| failed(&error))?;
     let found = resolver
         .lookup_ip(host)

@@ -239,8 +239,10 @@ bodies! {
         verb: String,
         /// `open`, `ready` or `done`.
         status: String,
-        /// How it ended, once it has.
+        /// How it ended, once it has, if that is known.
         exit_code: Option<i64>,
+        /// Ours: why it ended, when there is more to say than the exit code.
+        cause: Option<String>,
         /// Labels that the client gave.
         labels: BTreeMap<String, String>,
         /// Bytes recorded.

@@ -53,7 +53,7 @@ async fn credentials_decide_who_gets_what() {
     let (_, info) = gateway.api(Method::GET, "/api/serverinfo", None).await;
     assert_eq!(info["grpc_url"], format!("grpc://{}", gateway.grpc));
     let (_, user) = gateway.api(Method::GET, "/api/userinfo", None).await;
-    assert_eq!(user["role"], "admin");
+    assert_eq!(user["groups"], json!(["admin"]));
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn keys_are_made_listed_and_deleted() {
         (status, &body["message"]),
         (StatusCode::UNPROCESSABLE_ENTITY, &teapot)
     );
-    let (status, body) = create(json!({ "mode": "standard" })).await;
+    let (status, body) = create(json!({ "name": 7 })).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(
         body["message"].as_str().expect("text").contains("name"),

@@ -7,6 +7,7 @@ use tonic::Code;
 use crate::support::gateway::{QUICK, TestGateway};
 use hoop::protocol::rpc::PreConnectRequest;
 use hoop::protocol::spec::meta;
+use hoop::protocol::{Packet, PacketType};
 
 /// Opens a stream that is refused; the code and the text.
 async fn refused(gateway: &TestGateway, metadata: &[(&'static str, &str)]) -> (Code, String) {
@@ -284,4 +285,23 @@ async fn a_client_that_does_not_open_its_session_is_refused() {
     let status = client.status().await.expect_err("a refusal");
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(gateway.finished_session().await["cause"], status.message());
+}
+
+#[tokio::test]
+async fn a_session_begins_with_its_opening_and_nothing_else() {
+    let gateway = TestGateway::start().await;
+    let key = gateway.key("demo").await;
+    gateway.announce(&key, "web").await;
+    let _agent = gateway.agent(&key, &[]).await;
+    let client = gateway.quiet_client("exec", "web", &[]).await;
+    let mut client = client.expect("accepted");
+    client
+        .send(Packet::new(PacketType::AgentExecWriteStdin))
+        .await;
+    let status = client.status().await.expect_err("a refusal");
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(
+        status.message(),
+        "a session begins with AgentSessionOpen, not AgentExecWriteStdin"
+    );
 }

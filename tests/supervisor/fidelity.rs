@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
-use crate::process::{HOOP, Running, apart, eventually, run, under_run};
+use crate::process::{HOOP, Running, apart, eventually, output, run, under_run};
 
 /// Output of a shell script, in which `$RUN` stands before the command to compare: nothing, or `hoop run --`.
 #[track_caller]
@@ -94,7 +94,7 @@ fn the_environment_is_passed_byte_for_byte() {
             .env("EMPTY", "")
             .env("TOKEN", "is not ours");
         apart(command);
-        command.output().unwrap().stdout
+        output(command).stdout
     };
     let bare = environment(Command::new("cat").arg("/proc/self/environ"));
     assert_eq!(

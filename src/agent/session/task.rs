@@ -4,25 +4,23 @@
 //! last was taken by the link; the close packet comes after all of it. Standard input is the payload of one packet, or (when
 //! both sides agreed) of many until `AgentExecCloseStdin`.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::process::ChildStdin;
 use tokio_process_stream::{Item, ProcessChunkStream};
 
 use super::closing::{Outcome, Sent};
+use super::held::Held;
 use super::pipe::{Inbox, LinkGone, Pipe, Tagged};
 use super::process::{self, Control, Said};
-use super::{Ended, Ending, Plan, terminal};
+use super::{Ended, Ending, Plan, relay};
 use crate::agent::Config;
 use crate::control::FromSession;
 use crate::protocol::{MAX_PAYLOAD, PacketType};
 
-/// Bytes of input that are held for a program that does not read.
-const PENDING: usize = 64 * 1024;
 /// After the program's end: how long pipes that others still hold must be silent before they count as read.
 const SILENCE: Duration = Duration::from_millis(500);
 
@@ -96,9 +94,8 @@ async fn whole_input(inbox: &mut Inbox) -> Option<Bytes> {
 }
 
 async fn end(stream: &mut ProcessChunkStream, control: &Control) {
-    match stream.child_mut() {
-        Some(child) => process::end(child, control, crate::agent::SESSION_GRACE).await,
-        None => {}
+    if let Some(child) = stream.child_mut() {
+        process::end(child, control, crate::agent::SESSION_GRACE).await;
     }
 }
 
@@ -111,48 +108,21 @@ async fn relay(
 ) -> Outcome {
     let Pipe { outbox, inbox } = pipe;
     let mut out = Output::default();
-    let mut open = true;
-    let said = {
+    let (said, read_whole) = {
         let output = output(stream, outbox, &mut out, None);
         let input = feed(input, inbox, outbox, control);
-        tokio::pin!(output, input);
-        let mut input_open = true;
-        loop {
-            tokio::select! {
-                result = &mut output, if open => {
-                    open = false;
-                    if result.is_err() {
-                        ending.end("the link was lost");
-                    }
-                }
-                () = &mut input, if input_open => {
-                    input_open = false;
-                    ending.end("closed by the client");
-                }
-                said = control.next() => break said,
-                () = ending.asked() => break terminal::hang_up(control).await,
-            }
-        }
+        relay::until_exit(output, input, control, ending).await
     };
-    let status = match said {
-        Ok(Said::Message(FromSession::Exited { status }, _)) => status,
-        Ok(Said::Message(_, _) | Said::Gone) => {
-            return Outcome::Unknown {
-                reason: "the session process was killed".to_owned(),
-            };
-        }
-        Err(error) => {
-            return Outcome::Unknown {
-                reason: format!("the session process cannot be understood: {error}"),
-            };
-        }
+    let outcome = relay::outcome(said);
+    let Outcome::Exited { status, .. } = outcome else {
+        return outcome;
     };
-    if open
+    if !read_whole
         && output(stream, outbox, &mut out, Some(SILENCE))
             .await
             .is_err()
     {
-        ending.end("the link was lost");
+        ending.end(relay::LINK_LOST);
     }
     Outcome::Exited {
         status,
@@ -165,9 +135,17 @@ async fn relay(
 struct Output {
     /// Read and not yet taken by the link.
     batch: Option<(PacketType, BytesMut)>,
-    /// Read after it, of the other pipe; `Some(None)` when both pipes are closed.
-    next: Option<Option<Item<Bytes>>>,
+    /// Read after it.
+    next: Option<Next>,
     sent: Sent,
+}
+
+/// What comes after a batch.
+enum Next {
+    /// Output of the other pipe.
+    Output(Item<Bytes>),
+    /// Nothing: both pipes are closed.
+    Closed,
 }
 
 /// Pipes to link, until both are closed or, with `silence`, until nothing comes for so long. Chunks that are there already
@@ -191,7 +169,8 @@ async fn output(
             out.batch = None;
         }
         let item = match (out.next.take(), silence) {
-            (Some(item), _) => item,
+            (Some(Next::Output(item)), _) => Some(item),
+            (Some(Next::Closed), _) => None,
             (None, None) => stream.next().await,
             (None, Some(silence)) => tokio::time::timeout(silence, stream.next())
                 .await
@@ -216,17 +195,18 @@ fn fill(
     stream: &mut ProcessChunkStream,
     kind: PacketType,
     batch: &mut BytesMut,
-    next: &mut Option<Option<Item<Bytes>>>,
+    next: &mut Option<Next>,
 ) {
     while next.is_none() && batch.len() < MAX_PAYLOAD {
         match stream.next().now_or_never() {
             Some(Some(Item::Stdout(chunk))) if kind == PacketType::ClientWriteStdout => {
-                batch.extend_from_slice(&chunk)
+                batch.extend_from_slice(&chunk);
             }
             Some(Some(Item::Stderr(chunk))) if kind == PacketType::ClientWriteStderr => {
-                batch.extend_from_slice(&chunk)
+                batch.extend_from_slice(&chunk);
             }
-            Some(other) => *next = Some(other),
+            Some(Some(other)) => *next = Some(Next::Output(other)),
+            Some(None) => *next = Some(Next::Closed),
             None => return,
         }
     }
@@ -239,24 +219,21 @@ async fn feed(input: Input, inbox: &mut Inbox, outbox: &Tagged, control: &Contro
         mut more,
         first,
     } = input;
-    let mut held = first.len();
-    let mut pending = VecDeque::from([first]);
+    let mut held = Held::default();
+    held.push(first);
     loop {
-        if held == 0 && !more {
+        if held.is_empty() && !more {
             // End of file for the program.
             stdin = None;
         }
         tokio::select! {
-            packet = inbox.next(), if held < PENDING || stdin.is_none() => {
+            packet = inbox.next(), if !held.is_full() => {
                 let Some(packet) = packet else { return };
                 match packet.kind() {
-                    Some(PacketType::AgentExecWriteStdin) if more && stdin.is_some() => {
-                        held += packet.payload.len();
-                        pending.push_back(packet.payload);
-                    }
+                    Some(PacketType::AgentExecWriteStdin) if more && stdin.is_some() => held.push(packet.payload),
                     Some(PacketType::AgentExecCloseStdin) => more = false,
                     Some(PacketType::AgentSessionSignal) => {
-                        if let Err(error) = terminal::signal(&packet, control) {
+                        if let Err(error) = relay::signal(&packet, control) {
                             tracing::debug!("a signal has no effect: {error}");
                         }
                     }
@@ -264,28 +241,17 @@ async fn feed(input: Input, inbox: &mut Inbox, outbox: &Tagged, control: &Contro
                     _ => {}
                 }
             }
-            () = outbox.gone(), if held >= PENDING => return,
-            written = write_some(stdin.as_mut(), pending.front()), if held > 0 => match written {
-                Ok(length) => {
-                    held -= length;
-                    if let Some(front) = pending.front_mut() {
-                        front.advance(length);
-                        if front.is_empty() {
-                            pending.pop_front();
-                        }
-                    }
-                }
-                // The program closed its input: what is left is for nobody.
-                Err(_) => {
+            // With input held back, a client that is gone shows only here.
+            () = outbox.gone(), if held.is_full() => return,
+            written = write_some(stdin.as_mut(), held.front()), if !held.is_empty() => {
+                if let Ok(length) = written {
+                    held.written(length);
+                } else {
+                    // The program closed its input: what is left is for nobody.
                     stdin = None;
-                    pending.clear();
-                    held = 0;
+                    held.clear();
                 }
-            },
-        }
-        // An empty packet is nothing to write.
-        while pending.front().is_some_and(Bytes::is_empty) {
-            pending.pop_front();
+            }
         }
     }
 }

@@ -2,25 +2,26 @@
 //!
 //! Rules: the program starts with the first stdin packet, whose payload is only a primer and is dropped; the size is set
 //! before the program starts. Reading and writing the terminal never wait for each other: input that the program does not
-//! read yet is held (at most [`PENDING`] bytes, then the client is held back), output is read only when the last of it was
+//! read yet is held ([`Held`], then the client is held back), output is read only when the last of it was
 //! taken by the link. `hoop` itself never writes a byte to the terminal.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use nix::errno::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use super::closing::{Outcome, Sent};
+use super::held::Held;
 use super::pipe::{Inbox, LinkGone, Pipe, Tagged};
 use super::process::{self, Control, Said, Started};
-use super::{Ended, Ending, Plan};
+use super::{Ended, Ending, Plan, relay};
 use crate::agent::Config;
-use crate::control::{FromSession, TerminalSize, ToSession};
+use crate::control::{FromSession, TerminalSize};
 use crate::protocol::{MAX_PAYLOAD, Packet, PacketType};
 use crate::sys::tty::{self, WindowSize};
 use crate::sys::{fd, reactor};
@@ -34,8 +35,6 @@ const DEFAULT_SIZE: TerminalSize = TerminalSize {
 };
 /// How long the first size is waited for after the primer: the reference client sends both at the same moment.
 const SIZE_WAIT: Duration = Duration::from_millis(100);
-/// Bytes of input that are held for a program that does not read.
-const PENDING: usize = 64 * 1024;
 /// After the program's end: how long the terminal must be silent before it counts as read empty…
 const SILENCE: Duration = Duration::from_millis(100);
 /// …and how long output of others that still hold it is waited for at most.
@@ -48,12 +47,13 @@ pub(super) async fn run(
     pipe: &mut Pipe,
     ending: &Ending,
 ) -> Option<Ended> {
-    let (size, primed) = match plan.size {
-        Some(size) => (size, false),
-        None => tokio::select! {
+    let (size, primed) = if let Some(size) = plan.size {
+        (size, false)
+    } else {
+        tokio::select! {
             begun = begin(&mut pipe.inbox) => (begun?, true),
             () = ending.asked() => return None,
-        },
+        }
     };
     let ended = |outcome, running| {
         Some(Ended {
@@ -149,67 +149,26 @@ async fn relay(
 ) -> Outcome {
     let Pipe { outbox, inbox } = pipe;
     let mut out = Output::default();
-    let status = {
+    let (said, _) = {
         let output = output(master, outbox, &mut out, Until::TerminalCloses);
         let input = input(master, inbox, outbox, &started.control, primed);
-        tokio::pin!(output, input);
-        let mut output_open = true;
-        let mut input_open = true;
-        loop {
-            tokio::select! {
-                // The end of the terminal is not the end of the program, which may have closed it.
-                result = &mut output, if output_open => {
-                    output_open = false;
-                    if result.is_err() {
-                        ending.end("the link was lost");
-                    }
-                }
-                () = &mut input, if input_open => {
-                    input_open = false;
-                    ending.end("closed by the client");
-                }
-                said = started.control.next() => break said,
-                () = ending.asked() => {
-                    break hang_up(&started.control).await;
-                }
-            }
-        }
+        relay::until_exit(output, input, &started.control, ending).await
     };
-    let outcome = match status {
-        Ok(Said::Message(message, _)) => Outcome::from(message),
-        Ok(Said::Gone) => Outcome::Unknown {
-            reason: "the session process was killed".to_owned(),
-        },
-        Err(error) => Outcome::Unknown {
-            reason: format!("the session process cannot be understood: {error}"),
-        },
+    let outcome = relay::outcome(said);
+    let Outcome::Exited { status, .. } = outcome else {
+        return outcome;
     };
     // A client that is gone reads no more; one that is there gets everything.
-    if outcome_is_exit(&outcome)
-        && output(master, outbox, &mut out, Until::Silent)
-            .await
-            .is_err()
+    if output(master, outbox, &mut out, Until::Silent)
+        .await
+        .is_err()
     {
-        ending.end("the link was lost");
+        ending.end(relay::LINK_LOST);
     }
-    match outcome {
-        Outcome::Exited { status, .. } => Outcome::Exited {
-            status,
-            sent: out.sent,
-        },
-        other => other,
+    Outcome::Exited {
+        status,
+        sent: out.sent,
     }
-}
-
-fn outcome_is_exit(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Exited { .. })
-}
-
-/// Has the session process end the program, and waits for its status.
-pub(super) async fn hang_up(control: &Control) -> io::Result<Said> {
-    let grace_ms = u64::try_from(crate::agent::SESSION_GRACE.as_millis()).unwrap_or(u64::MAX);
-    control.send(&ToSession::End { grace_ms })?;
-    control.next().await
 }
 
 /// When reading a terminal ends.
@@ -260,30 +219,46 @@ async fn output(
     }
 }
 
-/// Reads what is there, at least one byte; false at the end of the terminal (`EIO`). Cancel safe: what was read stays in
-/// the buffer.
+/// Reads what is there, at least one byte; false at the end of the terminal. Cancel safe: what was read stays in the buffer.
 async fn fill(master: &AsyncFd<OwnedFd>, buffer: &mut BytesMut) -> io::Result<bool> {
     loop {
         let mut ready = master.readable().await?;
-        let mut chunk = [0; 4096];
-        while buffer.len() < MAX_PAYLOAD {
-            let room = chunk.len().min(MAX_PAYLOAD - buffer.len());
-            let part = chunk.get_mut(..room).unwrap_or_default();
-            match nix::unistd::read(master.get_ref(), part) {
-                Ok(0) | Err(nix::errno::Errno::EIO) => return Ok(!buffer.is_empty()),
-                Ok(length) => buffer.extend_from_slice(part.get(..length).unwrap_or_default()),
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(nix::errno::Errno::EAGAIN) => {
-                    ready.clear_ready();
-                    break;
-                }
-                Err(errno) => return Err(errno.into()),
-            }
+        match read_available(master.get_ref(), buffer)? {
+            Found::End => return Ok(!buffer.is_empty()),
+            Found::Empty => ready.clear_ready(),
+            Found::Full => {}
         }
         if !buffer.is_empty() {
             return Ok(true);
         }
     }
+}
+
+/// What reading came to.
+enum Found {
+    /// Nobody holds the terminal any more.
+    End,
+    /// Nothing more for now.
+    Empty,
+    /// The buffer holds one packet's worth.
+    Full,
+}
+
+/// Reads until there is nothing or the buffer is full. The kernel hands out some 4 KiB at a time.
+fn read_available(master: &OwnedFd, buffer: &mut BytesMut) -> io::Result<Found> {
+    let mut chunk = [0; 4096];
+    while buffer.len() < MAX_PAYLOAD {
+        let room = chunk.len().min(MAX_PAYLOAD - buffer.len());
+        let part = chunk.get_mut(..room).unwrap_or_default();
+        match nix::unistd::read(master, part) {
+            Ok(0) | Err(Errno::EIO) => return Ok(Found::End),
+            Ok(length) => buffer.extend_from_slice(part.get(..length).unwrap_or_default()),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(Found::Empty),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(Found::Full)
 }
 
 /// Link to terminal; returns when the client is gone.
@@ -294,17 +269,15 @@ async fn input(
     control: &Control,
     mut primed: bool,
 ) {
-    let mut pending: VecDeque<Bytes> = VecDeque::new();
-    let mut held = 0;
+    let mut held = Held::default();
     loop {
         tokio::select! {
-            packet = inbox.next(), if held < PENDING => {
+            packet = inbox.next(), if !held.is_full() => {
                 let Some(packet) = packet else { return };
                 match packet.kind() {
                     Some(PacketType::AgentTerminalWriteStdin) => {
-                        if std::mem::replace(&mut primed, true) && !packet.payload.is_empty() {
-                            held += packet.payload.len();
-                            pending.push_back(packet.payload);
+                        if std::mem::replace(&mut primed, true) {
+                            held.push(packet.payload);
                         }
                     }
                     Some(PacketType::AgentSessionClose) => return,
@@ -312,23 +285,15 @@ async fn input(
                 }
             }
             // With input held back, a client that is gone shows only here.
-            () = outbox.gone(), if held >= PENDING => return,
-            written = write_some(master, pending.front()), if held > 0 => match written {
-                Ok(length) => {
-                    held -= length;
-                    if let Some(front) = pending.front_mut() {
-                        bytes::Buf::advance(front, length);
-                        if front.is_empty() {
-                            pending.pop_front();
-                        }
-                    }
+            () = outbox.gone(), if held.is_full() => return,
+            written = write_some(master, held.front()), if !held.is_empty() => {
+                // After an error nobody will read it any more.
+                if let Ok(length) = written {
+                    held.written(length);
+                } else {
+                    held.clear();
                 }
-                // Nobody will read it any more.
-                Err(_) => {
-                    pending.clear();
-                    held = 0;
-                }
-            },
+            }
         }
     }
 }
@@ -353,22 +318,11 @@ fn other(packet: &Packet, master: &AsyncFd<OwnedFd>, control: &Control) {
                 },
             ),
         },
-        Some(PacketType::AgentSessionSignal) => signal(packet, control),
+        Some(PacketType::AgentSessionSignal) => relay::signal(packet, control),
         _ => Ok(()),
     };
     if let Err(error) = result {
         tracing::debug!("{} has no effect: {error}", packet.r#type);
-    }
-}
-
-/// Passes a signal on; a number that is none is ignored.
-pub(super) fn signal(packet: &Packet, control: &Control) -> io::Result<()> {
-    let number = std::str::from_utf8(&packet.payload)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    match number {
-        Some(number @ 1..=64) => control.send(&ToSession::Signal { number }),
-        _ => Ok(()),
     }
 }
 

@@ -4,17 +4,17 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::super::agent_stream::Ending;
-use super::super::store::Agent;
+use super::super::store;
 use super::{Admin, AnyUser, ApiError, Body, Shared};
 use crate::key::{Dsn, KeyHash, generate_agent_secret};
+use crate::protocol::bodies::{Agent, CreateAgent, CreatedAgent};
 use crate::protocol::name;
 use crate::protocol::spec::meta;
 
 /// What is said of a name that cannot be one.
-const BAD_NAME: &str = "name: it must contain between 3 and 254 alphanumeric characters, it may include (-), (_) or (.) characters";
+pub(super) const BAD_NAME: &str = "name: it must contain between 3 and 254 alphanumeric characters, it may include (-), (_) or (.) characters";
 
 /// Kinds of keys.
 const MODES: [&str; 2] = ["standard", "embedded"];
@@ -24,25 +24,18 @@ pub(super) struct Filter {
     status: Option<String>,
 }
 
-#[derive(Deserialize)]
-pub(super) struct NewAgent {
-    name: String,
-    #[serde(default)]
-    mode: String,
-}
-
 pub(super) async fn list(
     _user: AnyUser,
     State(core): State<Shared>,
     Query(filter): Query<Filter>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Vec<Agent>>, ApiError> {
     let agents = core.store.agents().await?;
     let views = agents
         .iter()
         .map(|agent| view(&core, agent))
         .filter(|view| {
             let wanted = filter.status.as_deref().filter(|status| !status.is_empty());
-            wanted.is_none_or(|status| view["status"] == status)
+            wanted.is_none_or(|status| view.status == status)
         });
     Ok(Json(views.collect()))
 }
@@ -51,7 +44,7 @@ pub(super) async fn get(
     _user: AnyUser,
     State(core): State<Shared>,
     Path(agent): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Agent>, ApiError> {
     let agent = core.store.agent(&agent).await?;
     let agent = agent.ok_or(ApiError::NotFound("agent not found"))?;
     Ok(Json(view(&core, &agent)))
@@ -60,8 +53,8 @@ pub(super) async fn get(
 pub(super) async fn create(
     _admin: Admin,
     State(core): State<Shared>,
-    Body(new): Body<NewAgent>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+    Body(new): Body<CreateAgent>,
+) -> Result<(StatusCode, Json<CreatedAgent>), ApiError> {
     if !name::is_resource_name(&new.name) {
         return Err(ApiError::Invalid(BAD_NAME.to_owned()));
     }
@@ -79,7 +72,8 @@ pub(super) async fn create(
     let (scheme, address) = core.grpc_url.split_once("://").unwrap_or_default();
     let key = Dsn::build(scheme, &new.name, &secret, address, Some(mode));
     tracing::info!(agent = %new.name, mode, "key created");
-    Ok((StatusCode::CREATED, Json(json!({ "token": key.expose() }))))
+    let token = key.expose().to_owned();
+    Ok((StatusCode::CREATED, Json(CreatedAgent { token })))
 }
 
 /// Deletes a key; its streams and sessions end. An agent that is not there is as good as deleted.
@@ -95,26 +89,26 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn view(core: &Shared, agent: &Agent) -> Value {
+fn view(core: &Shared, agent: &store::Agent) -> Agent {
     let said = |key: &str| agent.metadata.get(key).cloned().unwrap_or_default();
     let status = if core.registry.is_agent_online(agent.id) {
         "CONNECTED"
     } else {
         "DISCONNECTED"
     };
-    json!({
-        "id": agent.id.to_string(),
-        "token": "",
-        "name": agent.name,
-        "mode": agent.mode,
-        "status": status,
-        "metadata": agent.metadata,
-        "hostname": said(meta::HOSTNAME),
-        "machine_id": said(meta::MACHINE_ID),
-        "kernel_version": said(meta::KERNEL_VERSION),
-        "version": said(meta::VERSION),
-        "goversion": said("go-version"),
-        "compiler": said("compiler"),
-        "platform": said(meta::PLATFORM),
-    })
+    Agent {
+        id: agent.id.to_string(),
+        token: String::new(),
+        name: agent.name.clone(),
+        mode: agent.mode.clone(),
+        status: status.to_owned(),
+        metadata: agent.metadata.clone(),
+        hostname: said(meta::HOSTNAME),
+        machine_id: said(meta::MACHINE_ID),
+        kernel_version: said(meta::KERNEL_VERSION),
+        version: said(meta::VERSION),
+        goversion: said("go-version"),
+        compiler: said("compiler"),
+        platform: said(meta::PLATFORM),
+    }
 }

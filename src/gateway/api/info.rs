@@ -2,47 +2,46 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
 
 use super::{AnyUser, Shared};
+use crate::protocol::bodies::{HealthZ, PublicServerInfo, ServerInfo, UserInfo};
 
 /// How users prove who they are: by tokens that this gateway issues.
 const AUTH_METHOD: &str = "local";
 
-pub(super) async fn health() -> Json<Value> {
-    Json(json!({ "liveness": "OK" }))
+pub(super) async fn health() -> Json<HealthZ> {
+    Json(HealthZ {
+        liveness: "OK".to_owned(),
+    })
 }
 
-pub(super) async fn public() -> Json<Value> {
-    Json(json!({ "auth_method": AUTH_METHOD, "setup_required": false }))
+pub(super) async fn public() -> Json<PublicServerInfo> {
+    Json(PublicServerInfo {
+        auth_method: AUTH_METHOD.to_owned(),
+        setup_required: false,
+    })
 }
 
-pub(super) async fn server(_user: AnyUser, State(core): State<Shared>) -> Json<Value> {
-    Json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "commit_sha": "",
-        "auth_method": AUTH_METHOD,
-        "api_url": core.api_url,
-        "grpc_url": core.grpc_url,
-        "tenancy_type": "selfhosted",
-        "feature_flags": {},
-    }))
+pub(super) async fn server(_user: AnyUser, State(core): State<Shared>) -> Json<ServerInfo> {
+    Json(ServerInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        auth_method: AUTH_METHOD.to_owned(),
+        api_url: core.api_url.clone(),
+        grpc_url: core.grpc_url.clone(),
+        tenancy_type: "selfhosted".to_owned(),
+        ..ServerInfo::default()
+    })
 }
 
-pub(super) async fn user(AnyUser(user): AnyUser) -> Json<Value> {
-    let (role, groups) = if user.admin {
-        ("admin", vec!["admin"])
-    } else {
-        ("standard", Vec::new())
-    };
-    Json(json!({
-        "id": user.name,
-        "name": user.name,
-        "email": user.name,
-        "status": "active",
-        "verified": true,
-        "role": role,
-        "groups": groups,
-        "is_admin": user.admin,
-    }))
+pub(super) async fn user(AnyUser(user): AnyUser) -> Json<UserInfo> {
+    let groups = user.admin.then(|| "admin".to_owned());
+    Json(UserInfo {
+        id: user.name.clone(),
+        email: user.name.clone(),
+        name: user.name,
+        status: "active".to_owned(),
+        verified: true,
+        groups: groups.into_iter().collect(),
+        ..UserInfo::default()
+    })
 }

@@ -16,7 +16,6 @@ pub(crate) struct Session {
     pub(crate) user: String,
     pub(crate) connection: String,
     pub(crate) connection_type: String,
-    pub(crate) agent: String,
     pub(crate) verb: String,
     /// `open` or `done`.
     pub(crate) state: String,
@@ -46,7 +45,6 @@ impl Session {
             user: row.try_get("user")?,
             connection: row.try_get("connection")?,
             connection_type: row.try_get("connection_type")?,
-            agent: row.try_get("agent")?,
             verb: row.try_get("verb")?,
             state: row.try_get("state")?,
             exit_code: row.try_get("exit_code")?,

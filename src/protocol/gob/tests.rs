@@ -173,6 +173,10 @@ fn what_no_encoder_writes_is_refused() {
             "05 ff81 03 00 00 0c ff82 f8 ffffffffffffffff 01 00",
             Error::Malformed("a field that its type does not have"),
         ),
+        (
+            "0d ff81 03 02 02 020400 020400 00 00  0f ff82 01 02 01 02 f8 ffffffffffffffff 00",
+            Error::Malformed("a field number out of range"),
+        ),
         ("05 0c 00 f8 ffffffff", Error::Truncated),
     ];
     for (hex, error) in cases {
