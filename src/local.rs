@@ -117,6 +117,7 @@ impl Places {
     /// The socket in `folder`, or the path of a living one that has the name already.
     fn bind_in(&self, folder: &Path, file: &str) -> io::Result<Result<BoundSocket, PathBuf>> {
         let lock = socket::lock(folder)?;
+        sweep(folder, &lock);
         match self.living(file) {
             Some(path) => Ok(Err(path)),
             None => BoundSocket::new(folder.join(file), &lock).map(Ok),
@@ -129,6 +130,19 @@ impl Places {
             .filter(|folder| socket::is_trusted(folder))
             .map(|folder| folder.join(file))
             .find(|path| socket::is_alive(path))
+    }
+}
+
+/// Removes what killed processes left in a folder: sockets on which nobody listens.
+fn sweep(folder: &Path, _held: &socket::Lock) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.extension().is_some_and(|end| end == EXTENSION) && socket::is_abandoned(&path) {
+            // One that cannot be removed is no worse than before.
+            let _left = std::fs::remove_file(&path);
+        }
     }
 }
 
@@ -320,5 +334,24 @@ mod tests {
         assert!(socket.file.path().starts_with(&home));
         let none = Places::new(&|_| Some("relative".into()));
         assert_eq!(none.0.len(), 1);
+    }
+
+    /// A killed agent cannot remove its socket; without this every name ever used would leave a file.
+    #[test]
+    fn a_start_removes_what_killed_ones_left() {
+        let folder = folder();
+        let places = places(folder.path());
+        let living = places.bind("living").unwrap();
+        let left = folder.path().join("run/hoop").join(file_name("left"));
+        drop(UnixListener::bind(&left).unwrap());
+        let other = folder.path().join("run/hoop/note.sock");
+        std::fs::write(&other, "not a socket").unwrap();
+        let _new = places.bind("new").unwrap();
+        assert!(!left.exists());
+        assert!(other.exists());
+        assert!(socket::is_alive(
+            &folder.path().join("run/hoop").join(file_name("living"))
+        ));
+        drop(living);
     }
 }

@@ -138,6 +138,13 @@ pub(super) fn is_alive(path: &Path) -> bool {
     is_socket && !matches!(probe(path), Err(Errno::ECONNREFUSED | Errno::ENOENT))
 }
 
+/// Whether the file is a socket of ours on which nobody listens.
+pub(super) fn is_abandoned(path: &Path) -> bool {
+    let is_ours = std::fs::symlink_metadata(path)
+        .is_ok_and(|metadata| metadata.file_type().is_socket() && is_ours_or_roots(metadata.uid()));
+    is_ours && matches!(probe(path), Err(Errno::ECONNREFUSED))
+}
+
 fn probe(path: &Path) -> nix::Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let end: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
