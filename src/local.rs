@@ -6,8 +6,9 @@
 //!
 //! Rules: a folder of ours has mode 0700, belongs to us (a client also takes root's) and is never reached through a link in its last
 //! component; a socket has mode 0600. A file name is 16 hex digits of the name's SHA-256 and `.sock`: `sun_path` holds 107
-//! bytes. A socket that nobody answers on is left over from a killed process and is replaced; two starters agree on who
-//! replaces it by a lock on the file `lock` beside it.
+//! bytes. A socket that nobody answers on is left over from a killed process (an agent without sessions is killed when its
+//! application ends) and is removed by the next starter, whatever its name; starters agree by a lock on the file `lock`
+//! beside it.
 
 mod socket;
 
@@ -119,7 +120,10 @@ impl Places {
         let lock = socket::lock(folder)?;
         match self.living(file) {
             Some(path) => Ok(Err(path)),
-            None => BoundSocket::new(folder.join(file), &lock).map(Ok),
+            None => {
+                socket::sweep(folder, EXTENSION, &lock);
+                BoundSocket::new(folder.join(file), &lock).map(Ok)
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use crate::support::hoop::{Place, text};
 const APPLICATION: &[&str] = &[
     "sh",
     "-c",
-    "echo up; trap 'exit 9' TERM; while :; do sleep 0.05; done",
+    "trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done",
 ];
 
 #[test]
@@ -44,6 +44,25 @@ fn what_a_killed_process_left_is_replaced() {
     let second = place.serve("web", &[], APPLICATION);
     assert!(!second.log().contains("taken"), "{}", second.log());
     assert_eq!(sockets(), before);
+}
+
+#[test]
+fn applications_that_ended_leave_no_litter() {
+    let place = Place::local();
+    let living = place.serve("living", &[], APPLICATION);
+    for name in ["one", "two", "three"] {
+        let mut program = place.serve(name, &[], APPLICATION);
+        program.signal(libc::SIGTERM);
+        assert_eq!(program.wait().code(), Some(9));
+    }
+    let last = place.serve("last", &[], APPLICATION);
+    // Two sockets and the lock.
+    let lying = std::fs::read_dir(place.root().join("run/hoop"))
+        .unwrap()
+        .count();
+    assert_eq!(lying, 3);
+    place.reached("living", &living);
+    place.reached("last", &last);
 }
 
 #[test]
