@@ -7,6 +7,7 @@
 )]
 
 mod applications;
+mod client;
 mod empty_image;
 mod end_to_end;
 mod faults;

@@ -8,7 +8,10 @@ use crate::agent::{Base, Supervised};
 use crate::control::AgentStart;
 
 /// What an agent of the local gateway needs.
-#[cfg_attr(not(feature = "gateway"), expect(dead_code, reason = "nobody to give it to"))]
+#[cfg_attr(
+    not(feature = "gateway"),
+    expect(dead_code, reason = "nobody to give it to")
+)]
 pub(super) struct LocalPlace {
     pub(super) command: Vec<String>,
     pub(super) directory_name: Option<String>,
