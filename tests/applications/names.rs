@@ -1,5 +1,7 @@
 //! Names: which one an application gets, two of one name, one left over, two side by side.
 
+use hoop::local::{BoundSocket, Places};
+
 use crate::support::hoop::{Place, text};
 
 const APPLICATION: &[&str] = &[
@@ -92,4 +94,29 @@ fn the_directory_gives_the_name() {
     place.reached("app", &program);
     let listed = text(&place.hoop(&["list"]).stdout);
     assert!(listed.contains("app"), "{listed}");
+}
+
+/// What runs here under a name is meant by it, also while it does not answer.
+#[test]
+fn one_here_that_does_not_answer_is_not_looked_for_elsewhere() {
+    let place = Place::with_gateway();
+    let elsewhere = place.serve("web", &[], APPLICATION);
+    let home = Places::new(&|name| {
+        let folder = place.root().join("run");
+        (name == "XDG_RUNTIME_DIR").then(|| folder.into_os_string())
+    });
+    let BoundSocket { listener, file } = home.bind("web").unwrap();
+    listener.set_nonblocking(false).unwrap();
+    let hanging_up = std::thread::spawn(move || while let Ok((_stream, _)) = listener.accept() {});
+    let told = place.exec("web", &["echo", "elsewhere"]);
+    let said = text(&told.stderr);
+    assert_eq!(told.status.code(), Some(125), "{said}");
+    assert!(
+        said.contains("the application 'web' on this machine does not answer"),
+        "{said}"
+    );
+    assert_eq!(text(&told.stdout), "");
+    assert!(!hanging_up.is_finished());
+    drop(file);
+    place.reached("web", &elsewhere);
 }
