@@ -118,13 +118,11 @@ impl Places {
     /// The socket in `folder`, or the path of a living one that has the name already.
     fn bind_in(&self, folder: &Path, file: &str) -> io::Result<Result<BoundSocket, PathBuf>> {
         let lock = socket::lock(folder)?;
-        match self.living(file) {
-            Some(path) => Ok(Err(path)),
-            None => {
-                socket::sweep(folder, EXTENSION, &lock);
-                BoundSocket::new(folder.join(file), &lock).map(Ok)
-            }
+        if let Some(path) = self.living(file) {
+            return Ok(Err(path));
         }
+        socket::sweep(folder, EXTENSION, &lock);
+        BoundSocket::new(folder.join(file), &lock).map(Ok)
     }
 
     fn living(&self, file: &str) -> Option<PathBuf> {
