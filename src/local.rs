@@ -6,8 +6,9 @@
 //!
 //! Rules: a folder of ours has mode 0700, belongs to us (a client also takes root's) and is never reached through a link in its last
 //! component; a socket has mode 0600. A file name is 16 hex digits of the name's SHA-256 and `.sock`: `sun_path` holds 107
-//! bytes. A socket that nobody answers on is left over from a killed process and is replaced; two starters agree on who
-//! replaces it by a lock on the file `lock` beside it.
+//! bytes. A socket that nobody answers on is left over from a killed process (an agent without sessions is killed when its
+//! application ends) and is removed by the next starter, whatever its name; starters agree by a lock on the file `lock`
+//! beside it.
 
 mod socket;
 
@@ -117,11 +118,11 @@ impl Places {
     /// The socket in `folder`, or the path of a living one that has the name already.
     fn bind_in(&self, folder: &Path, file: &str) -> io::Result<Result<BoundSocket, PathBuf>> {
         let lock = socket::lock(folder)?;
-        sweep(folder, &lock);
-        match self.living(file) {
-            Some(path) => Ok(Err(path)),
-            None => BoundSocket::new(folder.join(file), &lock).map(Ok),
+        if let Some(path) = self.living(file) {
+            return Ok(Err(path));
         }
+        socket::sweep(folder, EXTENSION, &lock);
+        BoundSocket::new(folder.join(file), &lock).map(Ok)
     }
 
     fn living(&self, file: &str) -> Option<PathBuf> {
@@ -130,19 +131,6 @@ impl Places {
             .filter(|folder| socket::is_trusted(folder))
             .map(|folder| folder.join(file))
             .find(|path| socket::is_alive(path))
-    }
-}
-
-/// Removes what killed processes left in a folder: sockets on which nobody listens.
-fn sweep(folder: &Path, _held: &socket::Lock) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.extension().is_some_and(|end| end == EXTENSION) && socket::is_abandoned(&path) {
-            // One that cannot be removed is no worse than before.
-            let _left = std::fs::remove_file(&path);
-        }
     }
 }
 

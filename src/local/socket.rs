@@ -117,6 +117,24 @@ pub(super) fn lock(folder: &Path) -> io::Result<Lock> {
     }
 }
 
+/// Removes our sockets that nobody listens on. One that is just being made is not among them: its maker holds the lock.
+pub(super) fn sweep(folder: &Path, extension: &str, _held: &Lock) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    for path in paths.filter(|path| path.extension().is_some_and(|end| end == extension)) {
+        let is_socket =
+            std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.file_type().is_socket());
+        if is_socket
+            && probe(&path) == Err(Errno::ECONNREFUSED)
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            tracing::debug!("{} is not removed: {error}", path.display());
+        }
+    }
+}
+
 fn make(folder: &Path) -> io::Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -136,13 +154,6 @@ pub(super) fn is_alive(path: &Path) -> bool {
     let is_socket = std::fs::symlink_metadata(path)
         .is_ok_and(|metadata| metadata.file_type().is_socket() && is_ours_or_roots(metadata.uid()));
     is_socket && !matches!(probe(path), Err(Errno::ECONNREFUSED | Errno::ENOENT))
-}
-
-/// Whether the file is a socket of ours on which nobody listens.
-pub(super) fn is_abandoned(path: &Path) -> bool {
-    let is_ours = std::fs::symlink_metadata(path)
-        .is_ok_and(|metadata| metadata.file_type().is_socket() && is_ours_or_roots(metadata.uid()));
-    is_ours && matches!(probe(path), Err(Errno::ECONNREFUSED))
 }
 
 fn probe(path: &Path) -> nix::Result<()> {
