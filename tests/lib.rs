@@ -8,6 +8,7 @@
 
 mod gateway;
 mod layering;
+mod plain_gateway;
 mod process;
 mod protocol;
 mod session_process;
