@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hoop::protocol::params::ConnectionParams;
 use hoop::protocol::rpc::transport_server::{Transport, TransportServer};
@@ -318,7 +318,10 @@ impl Stream {
     /// The first packet so far or to come of which `wanted` holds; others stay for later.
     pub(super) fn take(&mut self, what: &str, wanted: impl Fn(&Packet) -> bool) -> Packet {
         let mut looked_at = 0;
+        // Keep-alives come for ever.
+        let limit = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < limit, "{what}: did not come");
             if let Some(at) = self.backlog.iter().skip(looked_at).position(&wanted) {
                 return self.backlog.remove(looked_at + at);
             }

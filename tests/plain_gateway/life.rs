@@ -196,9 +196,7 @@ fn a_stream_that_is_refused_or_ends_is_opened_again() {
     gateway
         .call()
         .end(Status::failed_precondition("agent already connected"));
-    gateway
-        .agent()
-        .end(Status::unknown("gateway shutdown"));
+    gateway.agent().end(Status::unknown("gateway shutdown"));
     let mut stream = gateway.agent();
     assert_eq!(stream.exec("s", &["true"], b"").code, 0);
 }
