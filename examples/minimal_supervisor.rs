@@ -10,10 +10,14 @@ use hoop::supervisor::{self, Config};
 use hoop::sys::Inherited;
 
 /// The C entry: Rust's own would change what the program inherits before anybody could note it.
+///
+/// # Safety
+///
+/// Called by the C start-up, once, with the process' arguments.
 #[expect(unsafe_code, reason = "the entry symbol")]
 // SAFETY: the C start-up calls this symbol, once, and nothing else of that name is linked.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(count: c_int, arguments: *mut *mut c_char) -> c_int {
+pub unsafe extern "C" fn main(count: c_int, arguments: *mut *mut c_char) -> c_int {
     // SAFETY: first thing in the entry symbol, with its own arguments.
     let inherited = unsafe { Inherited::capture(count, arguments) };
     let program = inherited.args().into_iter().skip(1).collect();

@@ -11,6 +11,8 @@ mod command;
 #[cfg(feature = "gateway")]
 mod gateway;
 #[cfg(feature = "agent")]
+mod life;
+#[cfg(feature = "agent")]
 mod local;
 mod run;
 
@@ -71,7 +73,7 @@ enum Start {
 pub fn main(mut inherited: Inherited) -> i32 {
     let arguments = inherited.args();
     match arguments.get(1).and_then(|word| word.to_str()) {
-        Some("session") => {
+        Some("session") if arguments.len() > 3 => {
             return crate::session::run(arguments.get(3..).unwrap_or_default(), &inherited);
         }
         #[cfg(feature = "agent")]

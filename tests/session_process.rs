@@ -418,7 +418,7 @@ fn inherit(command: &mut Command, descriptors: [(OwnedFd, i32); 2]) {
 #[test]
 fn keys_and_signals_reach_the_foreground() {
     let (session, mut terminal) = Session::console(
-        "trap 'echo got int' INT; trap 'echo got usr1' USR1; echo ready; while :; do read x && exit 2; done",
+        "trap 'echo got int' INT; trap 'echo got usr1' USR1; echo ready; while :; do read -t 0.05 x && exit 2; done",
     );
     terminal.until("ready");
     terminal.keys("\x03");
@@ -434,7 +434,7 @@ fn keys_and_signals_reach_the_foreground() {
 
     // A job of a shell has a group of its own, and is in the foreground.
     let (session, mut terminal) = Session::console(
-        "set -m; bash -c 'trap \"echo job got it; exit\" USR1; echo ready; while :; do read -t 1 x; done'; exit 3",
+        "set -m; bash -c 'trap \"echo job got it; exit\" USR1; echo ready; while :; do read -t 0.05 x; done'; exit 3",
     );
     terminal.until("ready");
     session.say(&ToSession::Signal {

@@ -68,7 +68,9 @@ pub(super) async fn keep(config: Arc<Config>, stop: CancellationToken, count: wa
             break;
         }
         let text = describe(&end);
-        if text != said {
+        if text == said {
+            tracing::debug!("no console is served, as before: {text}");
+        } else {
             tracing::warn!(
                 "no console is served for now: {text}; the application is not affected; trying again"
             );

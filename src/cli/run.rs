@@ -1,10 +1,13 @@
 //! `hoop run`.
 
+mod supervising;
+
 use std::ffi::OsString;
 use std::io::IsTerminal;
 
 use clap::Args;
 
+use self::supervising::Supervising;
 use super::{USAGE, command, say, variable};
 use crate::control::AgentStart;
 use crate::supervisor::{self, Config};
@@ -38,6 +41,8 @@ pub(super) struct Options {
     /// Say nothing on standard error
     #[arg(short, long)]
     pub(super) quiet: bool,
+    #[command(flatten)]
+    supervising: Supervising,
     /// The application and its arguments
     #[arg(
         value_name = "CMD",
@@ -95,20 +100,8 @@ pub(super) fn run(options: Options, inherited: &mut Inherited) -> i32 {
     inherited.make_non_dumpable();
     let mut config = Config::new(options.application);
     config.agent = (!options.offline && cfg!(feature = "agent")).then_some(agent);
-    if let Some(limit) = variable("HOOP_RUN_AGENT_BACKOFF_MAX")
-        .as_deref()
-        .and_then(milliseconds)
-    {
-        config.options.agent_backoff_max = limit;
-    }
+    options.supervising.apply(&mut config);
     supervisor::run(config, inherited).leave()
-}
-
-fn milliseconds(text: &str) -> Option<std::time::Duration> {
-    text.strip_suffix("ms")?
-        .parse()
-        .ok()
-        .map(std::time::Duration::from_millis)
 }
 
 /// The agent in the foreground. As PID 1 there is a supervisor in front of it after all: somebody has to reap.

@@ -19,8 +19,8 @@ pub(super) struct Peer {
     pub(super) link: Link,
     /// The name as the wire has it.
     pub(super) name: String,
-    /// What the peer is, for messages.
-    pub(super) place: String,
+    /// What is reached there, for messages.
+    pub(super) what: String,
 }
 
 /// Connects to where `name` is served.
@@ -70,7 +70,7 @@ pub(super) async fn open(
 }
 
 async fn on_socket(path: PathBuf, name: &str) -> Result<Peer, ClientError> {
-    let place = format!("the application '{name}' on this machine");
+    let what = format!("the application '{name}' on this machine");
     let connector = Connector::unix(path);
     let connected = async {
         let mut link = Link::connect("localhost", connector, Identity::client(None)).await?;
@@ -80,10 +80,10 @@ async fn on_socket(path: PathBuf, name: &str) -> Result<Peer, ClientError> {
         Ok(link) => Ok(Peer {
             link,
             name: name.to_owned(),
-            place,
+            what,
         }),
         Err(error) => Err(ClientError::NotRun(format!(
-            "{place} serves no sessions: {error}"
+            "{what} serves no sessions: {error}"
         ))),
     }
 }
@@ -112,7 +112,8 @@ async fn at_gateway(gateway: Gateway, name: String) -> Result<Peer, ClientError>
     link.health_check()
         .await
         .map_err(|error| failed(error.to_string()))?;
-    Ok(Peer { link, name, place })
+    let what = format!("'{name}' at {place}");
+    Ok(Peer { link, name, what })
 }
 
 /// The API of the configured gateway.

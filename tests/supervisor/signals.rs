@@ -5,13 +5,18 @@ use std::process::Command;
 
 use crate::process::{HOOP, Running, available, pid, skipped, under_run};
 
-/// Prints the number of each signal it gets; `q` on standard input ends it.
+/// Prints the number of each signal it gets; `q` on standard input ends it. It reads with a time limit, because a shell that
+/// gets a signal right before it begins to read runs the trap only after the read.
 const TELLS: &str = r#"
 for s in $(seq 1 31) $(seq 34 64); do
     case $s in 9|17|19) ;; *) trap "echo $s" $s ;; esac
 done
 echo ready
-while read -r line || [ "$line" != q ]; do [ "$line" = q ] && exit 5; line=; done
+while :; do
+    read -r -t 0.05 line; status=$?
+    [ "$line" = q ] && exit 5
+    [ $status = 1 ] && exit 6
+done
 "#;
 
 fn catchable() -> impl Iterator<Item = i32> {

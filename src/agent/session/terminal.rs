@@ -19,9 +19,9 @@ use super::closing::{Outcome, Sent};
 use super::held::Held;
 use super::pipe::{Inbox, LinkGone, Pipe, Tagged};
 use super::process::{self, Control, Said, Started};
-use super::{Ended, Ending, Plan};
+use super::{Ended, Ending, Plan, relay};
 use crate::agent::Config;
-use crate::control::{FromSession, TerminalSize, ToSession};
+use crate::control::{FromSession, TerminalSize};
 use crate::protocol::{MAX_PAYLOAD, Packet, PacketType};
 use crate::sys::tty::{self, WindowSize};
 use crate::sys::{fd, reactor};
@@ -157,67 +157,26 @@ async fn relay(
 ) -> Outcome {
     let Pipe { outbox, inbox } = pipe;
     let mut out = Output::default();
-    let status = {
+    let (said, _) = {
         let output = output(master, outbox, &mut out, Until::TerminalCloses);
         let input = input(master, inbox, outbox, &started.control, typed);
-        tokio::pin!(output, input);
-        let mut output_open = true;
-        let mut input_open = true;
-        loop {
-            tokio::select! {
-                // The end of the terminal is not the end of the program, which may have closed it.
-                result = &mut output, if output_open => {
-                    output_open = false;
-                    if result.is_err() {
-                        ending.end("the link was lost");
-                    }
-                }
-                () = &mut input, if input_open => {
-                    input_open = false;
-                    ending.end("closed by the client");
-                }
-                said = started.control.next() => break said,
-                () = ending.asked() => {
-                    break hang_up(&started.control).await;
-                }
-            }
-        }
+        relay::until_exit(output, input, &started.control, ending).await
     };
-    let outcome = match status {
-        Ok(Said::Message(message, _)) => Outcome::from(message),
-        Ok(Said::Gone) => Outcome::Unknown {
-            reason: "the session process was killed".to_owned(),
-        },
-        Err(error) => Outcome::Unknown {
-            reason: format!("the session process cannot be understood: {error}"),
-        },
+    let outcome = relay::outcome(said);
+    let Outcome::Exited { status, .. } = outcome else {
+        return outcome;
     };
     // A client that is gone reads no more; one that is there gets everything.
-    if outcome_is_exit(&outcome)
-        && output(master, outbox, &mut out, Until::Silent)
-            .await
-            .is_err()
+    if output(master, outbox, &mut out, Until::Silent)
+        .await
+        .is_err()
     {
-        ending.end("the link was lost");
+        ending.end(relay::LINK_LOST);
     }
-    match outcome {
-        Outcome::Exited { status, .. } => Outcome::Exited {
-            status,
-            sent: out.sent,
-        },
-        other => other,
+    Outcome::Exited {
+        status,
+        sent: out.sent,
     }
-}
-
-fn outcome_is_exit(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Exited { .. })
-}
-
-/// Has the session process end the program, and waits for its status.
-pub(super) async fn hang_up(control: &Control) -> io::Result<Said> {
-    let grace_ms = u64::try_from(crate::agent::SESSION_GRACE.as_millis()).unwrap_or(u64::MAX);
-    control.send(&ToSession::End { grace_ms })?;
-    control.next().await
 }
 
 /// When reading a terminal ends.
@@ -368,22 +327,11 @@ fn other(packet: &Packet, master: &AsyncFd<OwnedFd>, control: &Control) {
                 },
             ),
         },
-        Some(PacketType::AgentSessionSignal) => signal(packet, control),
+        Some(PacketType::AgentSessionSignal) => relay::signal(packet, control),
         _ => Ok(()),
     };
     if let Err(error) = result {
         tracing::debug!("{} has no effect: {error}", packet.r#type);
-    }
-}
-
-/// Passes a signal on; a number that is none is ignored.
-pub(super) fn signal(packet: &Packet, control: &Control) -> io::Result<()> {
-    let number = std::str::from_utf8(&packet.payload)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    match number {
-        Some(number @ 1..=64) => control.send(&ToSession::Signal { number }),
-        _ => Ok(()),
     }
 }
 
