@@ -13,6 +13,7 @@ mod end_to_end;
 mod faults;
 mod gateway;
 mod layering;
+mod plain_gateway;
 mod process;
 mod protocol;
 mod session_process;

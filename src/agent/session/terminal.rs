@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use nix::errno::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::closing::{Outcome, Sent};
 use super::held::Held;
@@ -47,11 +47,14 @@ pub(super) async fn run(
     pipe: &mut Pipe,
     ending: &Ending,
 ) -> Option<Ended> {
-    let (size, primed) = if let Some(size) = plan.size {
-        (size, false)
+    let (size, typed) = if let Some(size) = plan.size {
+        (size, None)
     } else {
         tokio::select! {
-            begun = begin(&mut pipe.inbox) => (begun?, true),
+            begun = begin(&mut pipe.inbox) => {
+                let (size, typed) = begun?;
+                (size, Some(typed))
+            }
             () = ending.asked() => return None,
         }
     };
@@ -74,7 +77,7 @@ pub(super) async fn run(
         Ok(master) => master,
         Err(outcome) => return ended(outcome, Some(started)),
     };
-    let outcome = relay(&mut started, &master, pipe, ending, primed).await;
+    let outcome = relay(&mut started, &master, pipe, ending, typed).await;
     ended(outcome, Some(started))
 }
 
@@ -92,8 +95,8 @@ pub(super) fn size(text: &[u8]) -> Option<TerminalSize> {
     })
 }
 
-/// Waits for the primer and a size.
-async fn begin(inbox: &mut Inbox) -> Option<TerminalSize> {
+/// Waits for the primer and a size; also what was typed by then.
+async fn begin(inbox: &mut Inbox) -> Option<(TerminalSize, Held)> {
     let mut known = None;
     loop {
         let packet = inbox.next().await?;
@@ -104,16 +107,21 @@ async fn begin(inbox: &mut Inbox) -> Option<TerminalSize> {
             _ => {}
         }
     }
-    if known.is_some() {
-        return known;
-    }
-    match tokio::time::timeout(SIZE_WAIT, inbox.next()).await {
-        Ok(Some(packet)) if packet.kind() == Some(PacketType::AgentTerminalResizeTty) => {
-            Some(size(&packet.payload).unwrap_or(DEFAULT_SIZE))
+    let mut typed = Held::default();
+    let limit = Instant::now() + SIZE_WAIT;
+    while known.is_none() && !typed.is_full() {
+        let Ok(packet) = timeout_at(limit, inbox.next()).await else {
+            break;
+        };
+        let packet = packet?;
+        match packet.kind() {
+            Some(PacketType::AgentTerminalResizeTty) => known = size(&packet.payload),
+            Some(PacketType::AgentTerminalWriteStdin) => typed.push(packet.payload),
+            Some(PacketType::AgentSessionClose) => return None,
+            _ => {}
         }
-        Ok(None) => None,
-        Ok(Some(_)) | Err(_) => Some(DEFAULT_SIZE),
     }
+    Some((known.unwrap_or(DEFAULT_SIZE), typed))
 }
 
 /// The terminal's master, once the program runs.
@@ -145,13 +153,13 @@ async fn relay(
     master: &AsyncFd<OwnedFd>,
     pipe: &mut Pipe,
     ending: &Ending,
-    primed: bool,
+    typed: Option<Held>,
 ) -> Outcome {
     let Pipe { outbox, inbox } = pipe;
     let mut out = Output::default();
     let (said, _) = {
         let output = output(master, outbox, &mut out, Until::TerminalCloses);
-        let input = input(master, inbox, outbox, &started.control, primed);
+        let input = input(master, inbox, outbox, &started.control, typed);
         relay::until_exit(output, input, &started.control, ending).await
     };
     let outcome = relay::outcome(said);
@@ -209,7 +217,7 @@ async fn output(
             Until::TerminalCloses => fill(master, &mut out.buffer).await,
             Until::Silent => {
                 let silent = (Instant::now() + SILENCE).min(deadline);
-                match tokio::time::timeout_at(silent, fill(master, &mut out.buffer)).await {
+                match timeout_at(silent, fill(master, &mut out.buffer)).await {
                     Ok(filled) => filled,
                     Err(_) => return Ok(()),
                 }
@@ -261,15 +269,16 @@ fn read_available(master: &OwnedFd, buffer: &mut BytesMut) -> io::Result<Found> 
     Ok(Found::Full)
 }
 
-/// Link to terminal; returns when the client is gone.
+/// Link to terminal, after what was typed before; returns when the client is gone. Without that the primer is yet to come.
 async fn input(
     master: &AsyncFd<OwnedFd>,
     inbox: &mut Inbox,
     outbox: &Tagged,
     control: &Control,
-    mut primed: bool,
+    typed: Option<Held>,
 ) {
-    let mut held = Held::default();
+    let mut primed = typed.is_some();
+    let mut held = typed.unwrap_or_default();
     loop {
         tokio::select! {
             packet = inbox.next(), if !held.is_full() => {
