@@ -82,7 +82,11 @@ fn a_task_of_a_gateway_that_is_not_ours() {
         .with(spec::TERMINAL_ARGS, arguments)
         .with(spec::TERMINAL_ENVVARS, gob::encode_string_map(&variables))
         .payload("the input");
-    assert_eq!(stream.raw(), Some(request.clone()), "it is the first packet");
+    assert_eq!(
+        stream.raw(),
+        Some(request.clone()),
+        "it is the first packet"
+    );
     // Kept alive also while nothing is open yet.
     stream.keep_alives(1);
     stream.send(accepted("sh -s a b"));
@@ -99,7 +103,10 @@ fn a_task_of_a_gateway_that_is_not_ours() {
         said.contains("the arguments are appended to the command of the connection: sh -s a b\n"),
         "{said}"
     );
-    assert!(said.ends_with("err\n") && !said.contains("canary"), "{said}");
+    assert!(
+        said.ends_with("err\n") && !said.contains("canary"),
+        "{said}"
+    );
     assert_eq!(gateway.pings(), (0, 1));
 }
 
@@ -153,7 +160,11 @@ fn what_a_status_means_depends_on_when_it_comes() {
     for (opened, status, code) in [
         (false, Status::not_found("connection not found"), 125),
         (false, Status::failed_precondition("agent is offline"), 125),
-        (false, Status::unauthenticated("invalid authentication"), 125),
+        (
+            false,
+            Status::unauthenticated("invalid authentication"),
+            125,
+        ),
         (true, Status::unknown("session killed by the user"), 255),
         (true, Status::cancelled("context canceled"), 255),
         (true, Status::unknown("agent has disconnected"), 255),
