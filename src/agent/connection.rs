@@ -159,13 +159,7 @@ async fn serve(
 /// Tells the gateway what we serve and learns what it can.
 async fn announce(config: &Config, link: &mut Link) -> Result<(), End> {
     if config.connection.is_none() {
-        return match link.health_check().await {
-            // A gateway without the call is one without our capabilities.
-            Err(LinkError::Refused(status)) if status.code() == tonic::Code::Unimplemented => {
-                Ok(())
-            }
-            answer => Ok(answer?),
-        };
+        return Ok(link.health_check().await?);
     }
     let answer = link.pre_connect(announcement(config)).await?;
     if answer.status == "BACKOFF" && !answer.message.is_empty() {
