@@ -44,11 +44,7 @@ pub(super) struct Options {
     #[command(flatten)]
     supervising: Supervising,
     /// The application and its arguments
-    #[arg(
-        value_name = "CMD",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "CMD", trailing_var_arg = true)]
     application: Vec<OsString>,
 }
 
