@@ -19,7 +19,7 @@ use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use std::os::fd::AsFd;
 use tonic::Status;
 
-use super::gateway::{Gateway, Stream};
+use super::gateway::{Gateway, Stream, hoop};
 use crate::process::{Running, eventually};
 
 const SESSION: &str = "e03760f1-3ca2-4ecf-ae41-8a1b29194f4f";
@@ -130,7 +130,7 @@ fn an_option_that_does_not_exist_is_told() {
         &["run", "--offline", "echo", "-e", "--typo"][..],
         &["run", "--offline", "--", "echo", "-e", "--typo"],
     ] {
-        let mut run = Running::start(&mut gateway.hoop(words));
+        let mut run = Running::start(&mut hoop(words));
         assert_eq!(run.line(), "--typo");
         assert!(run.wait().success());
     }
