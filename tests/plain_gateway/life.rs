@@ -201,12 +201,17 @@ fn a_stream_that_is_refused_or_ends_is_opened_again() {
     assert_eq!(stream.exec("s", &["true"], b"").code, 0);
 }
 
-/// The reference gateway leaves a deleted key's stream and its sessions as they are.
+/// The reference gateway leaves a deleted key's stream and its sessions as they are. A program that does not want to end does
+/// not put the end off.
 #[test]
 fn an_agent_finds_out_that_its_key_was_revoked() {
     let mut gateway = Gateway::start();
     let key = gateway.key("?mode=embedded");
-    let mut agent = run("revoked", &key, "sh -c 'echo $$; sleep 1000'");
+    let mut agent = run(
+        "revoked",
+        &key,
+        r#"sh -c 'trap "" HUP TERM; echo $$; sleep 1000; sleep 1000'"#,
+    );
     let mut stream = gateway.agent();
     stream.open("s", &console(&[]));
     stream.to("s", PacketType::AgentTerminalWriteStdin, "\n");
