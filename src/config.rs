@@ -6,7 +6,7 @@
 //! 2. the file named by `HOOP_CONFIG`, else `$HOME/.hoop/config.toml`, if it names a gateway;
 //! 3. `$HOME/.hoop/gateway/admin.toml`, the administrator's file of a gateway on this account, which must be ours and
 //!    of mode 0600;
-//! 4. a gateway on this machine, if 127.0.0.1:8010 accepts a connection; its token is `HOOP_TOKEN`.
+//! 4. with `HOOP_TOKEN` alone, a gateway on this machine, if 127.0.0.1:8010 accepts a connection.
 //!
 //! Both files are TOML with the keys `token`, `api_url`, `grpc_url`, `tls_ca`, `skip_tls_verify`. `HOOP_TLSCA` fills an empty
 //! `tls_ca`, `HOOP_TLS_SKIP_VERIFY` overrides the file.
@@ -98,6 +98,11 @@ pub struct Address {
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// Only some of the three variables are set: whoever set one means that gateway and no other.
+    #[error(
+        "HOOP_GRPCURL, HOOP_APIURL and HOOP_TOKEN belong together: set all three, or none of the addresses"
+    )]
+    Partial,
     /// A file cannot be read.
     #[error("cannot read {}: {reason}", .path.display())]
     File {
@@ -156,10 +161,13 @@ pub fn is_loopback(host: &str) -> bool {
 /// The gateway that the environment names, without looking at files.
 pub fn from_environment(variables: Variables<'_>) -> Result<Option<Gateway>, ConfigError> {
     let get = |name| non_empty(variables, name);
-    let (Some(grpc), Some(api_url), Some(token)) =
-        (get("HOOP_GRPCURL"), get("HOOP_APIURL"), get("HOOP_TOKEN"))
-    else {
+    let (grpc, api_url, token) = (get("HOOP_GRPCURL"), get("HOOP_APIURL"), get("HOOP_TOKEN"));
+    // A token alone is for a gateway on this machine.
+    if grpc.is_none() && api_url.is_none() {
         return Ok(None);
+    }
+    let (Some(grpc), Some(api_url), Some(token)) = (grpc, api_url, token) else {
+        return Err(ConfigError::Partial);
     };
     Ok(Some(Gateway {
         grpc: Some(address("HOOP_GRPCURL", &grpc)?),
@@ -188,6 +196,9 @@ pub fn load(variables: Variables<'_>) -> Result<Option<Gateway>, ConfigError> {
     {
         return Ok(Some(gateway));
     }
+    let Some(token) = non_empty(variables, "HOOP_TOKEN").map(Secret::new) else {
+        return Ok(None);
+    };
     let answers = |address: SocketAddr| TcpStream::connect_timeout(&address, PROBE_TIMEOUT).is_ok();
     if !LOCAL_GRPC.parse().is_ok_and(answers) {
         return Ok(None);
@@ -195,7 +206,7 @@ pub fn load(variables: Variables<'_>) -> Result<Option<Gateway>, ConfigError> {
     Ok(Some(Gateway {
         grpc: Address::parse(&format!("grpc://{LOCAL_GRPC}")),
         api_url: LOCAL_API.to_owned(),
-        token: non_empty(variables, "HOOP_TOKEN").map(Secret::new),
+        token: Some(token),
         tls: tls(variables, File::default()),
         source: Source::Machine,
     }))
@@ -348,7 +359,10 @@ mod tests {
         assert_eq!(gateway.source, Source::Environment);
         assert_eq!(gateway.grpc, Address::parse("grpc://env:8010"));
         assert_eq!(gateway.token.unwrap().expose(), "envtoken");
-        let gateway = load_with(&all[..3]).unwrap().unwrap();
+        // An address without the rest would lead to another gateway than the one that was meant.
+        assert!(matches!(load_with(&all[..3]), Err(ConfigError::Partial)));
+        let token_alone = [all[0], all[2]];
+        let gateway = load_with(&token_alone).unwrap().unwrap();
         assert_eq!(
             gateway.source,
             Source::File(home.path().join(".hoop/config.toml"))

@@ -54,7 +54,7 @@ pub enum LinkError {
         reason: String,
     },
     /// The gateway refused a call.
-    #[error("{}", .0.message())]
+    #[error("{}", told(.0))]
     Refused(Status),
 }
 
@@ -162,6 +162,17 @@ impl Link {
             map.insert(*key, identity::value(value).map_err(LinkError::Refused)?);
         }
         Ok(request)
+    }
+}
+
+/// What a refusal says to a person. Some texts are the library's own, about a peer that is no gateway or has gone away.
+pub fn told(status: &Status) -> &str {
+    match status.message() {
+        text if text.starts_with("grpc-status header missing") => {
+            "it does not answer as a gateway does"
+        }
+        text if text.starts_with("h2 protocol error") => "the connection to the gateway was lost",
+        text => text,
     }
 }
 

@@ -95,7 +95,9 @@ pub(super) async fn keep(config: Arc<Config>, stop: CancellationToken, count: wa
 fn describe(end: &End) -> String {
     match end {
         End::Link(error) if error.is_unauthenticated() => {
-            format!("the gateway does not accept the agent's key ({error})")
+            format!(
+                "the gateway does not accept the agent's key ({error}); `hoop admin create agent NAME` makes a new one"
+            )
         }
         _ => end.to_string(),
     }

@@ -23,7 +23,8 @@ pub(super) enum Command {
     #[command(
         after_help = "On an application's connection, `-- CMD ARGS…` is the whole command; on others the arguments are appended to \
         the connection's command. Exit codes: the task's own; 125 nothing was run; 126 not executable; 127 not found; 128+n died of \
-        signal n; 255 the result is not known."
+        signal n; 255 the result is not known. Standard input is the task's when it is a pipe or a file; a terminal is not read: use \
+        -i or -f."
     )]
     Exec(Exec),
     /// List what can be reached: applications on this machine, and a gateway's connections

@@ -83,7 +83,7 @@ async fn serve(
         })?;
     let listener = UnixListener::from_std(listener)
         .map_err(|error| format!("cannot use the private socket: {error}"))?;
-    let gateway = LocalGateway::open(Timing::default())
+    let gateway = LocalGateway::open(Timing::default(), &name, &place.command)
         .await
         .map_err(|error| error.to_string())?;
     let pipes = gateway.connector();

@@ -66,7 +66,8 @@ pub(super) fn run(options: Options, inherited: &mut Inherited) -> i32 {
     let key = options
         .key
         .filter(|key| !key.is_empty())
-        .or_else(|| variable("HOOP_DSN"));
+        .or_else(|| variable("HOOP_DSN"))
+        .map(|key| key.trim().to_owned());
     let name = options.name.filter(|name| !name.is_empty());
     if let Some(Err(reason)) = name.as_deref().map(check_name) {
         say(&format!("--name: {reason}"));

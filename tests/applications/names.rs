@@ -1,11 +1,13 @@
 //! Names: which one an application gets, two of one name, one left over, two side by side.
 
+use hoop::local::{BoundSocket, Places};
+
 use crate::support::hoop::{Place, text};
 
 const APPLICATION: &[&str] = &[
     "sh",
     "-c",
-    "echo up; trap 'exit 9' TERM; while :; do sleep 0.05; done",
+    "trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done",
 ];
 
 #[test]
@@ -47,6 +49,25 @@ fn what_a_killed_process_left_is_replaced() {
 }
 
 #[test]
+fn applications_that_ended_leave_no_litter() {
+    let place = Place::local();
+    let living = place.serve("living", &[], APPLICATION);
+    for name in ["one", "two", "three"] {
+        let mut program = place.serve(name, &[], APPLICATION);
+        program.signal(libc::SIGTERM);
+        assert_eq!(program.wait().code(), Some(9));
+    }
+    let last = place.serve("last", &[], APPLICATION);
+    // Two sockets and the lock.
+    let lying = std::fs::read_dir(place.root().join("run/hoop"))
+        .unwrap()
+        .count();
+    assert_eq!(lying, 3);
+    place.reached("living", &living);
+    place.reached("last", &last);
+}
+
+#[test]
 fn two_side_by_side() {
     let place = Place::local();
     let mut blue = place.application(&["--name", "blue"], APPLICATION);
@@ -73,4 +94,29 @@ fn the_directory_gives_the_name() {
     place.reached("app", &program);
     let listed = text(&place.hoop(&["list"]).stdout);
     assert!(listed.contains("app"), "{listed}");
+}
+
+/// What runs here under a name is meant by it, also while it does not answer.
+#[test]
+fn one_here_that_does_not_answer_is_not_looked_for_elsewhere() {
+    let place = Place::with_gateway();
+    let elsewhere = place.serve("web", &[], APPLICATION);
+    let home = Places::new(&|name| {
+        let folder = place.root().join("run");
+        (name == "XDG_RUNTIME_DIR").then(|| folder.into_os_string())
+    });
+    let BoundSocket { listener, file } = home.bind("web").unwrap();
+    listener.set_nonblocking(false).unwrap();
+    let hanging_up = std::thread::spawn(move || while let Ok((_stream, _)) = listener.accept() {});
+    let told = place.exec("web", &["echo", "elsewhere"]);
+    let said = text(&told.stderr);
+    assert_eq!(told.status.code(), Some(125), "{said}");
+    assert!(
+        said.contains("the application 'web' on this machine does not answer"),
+        "{said}"
+    );
+    assert_eq!(text(&told.stdout), "");
+    assert!(!hanging_up.is_finished());
+    drop(file);
+    place.reached("web", &elsewhere);
 }
