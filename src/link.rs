@@ -110,12 +110,15 @@ impl Link {
         self.peer.and(Capabilities::OURS)
     }
 
-    /// Asks whether the gateway answers, and what it can.
+    /// Asks whether the gateway answers, and what it can. One without this call has no capabilities.
     pub async fn health_check(&mut self) -> Result<(), LinkError> {
         let request = self.request(HealthCheckRequest {}, &[])?;
         let mut client = self.client.clone();
-        let answer = deadline(client.health_check(request)).await?;
-        self.peer = capabilities_of(&answer);
+        match deadline(client.health_check(request)).await {
+            Ok(answer) => self.peer = capabilities_of(&answer),
+            Err(LinkError::Refused(status)) if status.code() == Code::Unimplemented => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 

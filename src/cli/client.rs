@@ -43,11 +43,7 @@ pub(super) struct Connect {
     /// The application or connection
     name: Option<String>,
     /// Arguments for the connection's command
-    #[arg(
-        value_name = "ARG",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "ARG", trailing_var_arg = true)]
     arguments: Vec<String>,
     /// Set a variable in the console (may be repeated)
     #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
@@ -66,11 +62,7 @@ pub(super) struct Exec {
     /// The application or connection
     name: Option<String>,
     /// The command, or arguments for the connection's command
-    #[arg(
-        value_name = "CMD",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "CMD", trailing_var_arg = true)]
     arguments: Vec<String>,
     /// Set a variable in the task (may be repeated)
     #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
