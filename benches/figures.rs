@@ -192,7 +192,7 @@ fn forwarding(wrappers: &[Wrapper], rounds: usize) -> Result<Vec<Row>> {
 
 /// Waits until every agent among these has its private socket.
 fn await_agents(running: &[Running]) {
-    let served = |one: &Running| agent_of(one.pid()).is_none_or(|agent| listens(agent));
+    let served = |one: &Running| agent_of(one.pid()).is_none_or(listens);
     // One that does not come shows in the numbers.
     eventually(ONLINE_WITHIN, || running.iter().all(served));
 }

@@ -1,5 +1,6 @@
 //! What both programs share: the wrappers that are compared, processes that are watched and ended, and the applications
 //! that are run under the wrappers (this same program, called with `probe NAME`).
+#![allow(dead_code, reason = "each program uses a part")]
 
 pub(crate) mod probe;
 pub(crate) mod process;
