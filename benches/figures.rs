@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 
 use crate::support::process::{Running, Seen, children, settle, sweep};
 use crate::support::wrapper::Wrapper;
-use crate::support::{PATIENCE, Result, eventually, probe};
+use crate::support::{Result, eventually, probe};
 
 /// The columns after the first, with the words before a command.
 const WRAPPERS: &[(&str, &[&str])] = &[

@@ -24,10 +24,10 @@ pub(super) const ROWS: &[Row] = &[
 fn mask(wrapper: &Wrapper) -> Result<Cell> {
     let script = "exec env --ignore-signal=HUP --block-signal=USR1 $W grep -E 'Sig(Blk|Ign)' /proc/self/status";
     let words = ["sh", "-c", script];
-    let (_, wrapped) = Running::complete(&mut wrapper.through(&words))?;
+    let (_, under) = Running::complete(&mut wrapper.through(&words))?;
     let none = Wrapper::none("/tmp".as_ref());
-    let (_, unwrapped) = Running::complete(&mut none.through(&words))?;
-    Ok((wrapped == unwrapped).into())
+    let (_, alone) = Running::complete(&mut none.through(&words))?;
+    Ok((under == alone && !alone.is_empty()).into())
 }
 
 fn closed_input(wrapper: &Wrapper) -> Result<Cell> {
