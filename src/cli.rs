@@ -11,6 +11,8 @@ mod command;
 #[cfg(feature = "gateway")]
 mod gateway;
 #[cfg(feature = "agent")]
+mod life;
+#[cfg(feature = "agent")]
 mod local;
 mod run;
 

@@ -2,7 +2,7 @@
 //!
 //! Theory of operation: [`target`] decides where a name leads and connects; [`wire`] carries the packets of one session; [`session`]
 //! says what they mean; [`conversation`] is the one loop between them, the standard descriptors and the signals; [`console`]
-//! and [`exec`] are the two ways to take part in it.
+//! and [`mod@exec`] are the two ways to take part in it.
 //!
 //! Rules: what a program writes goes to standard output and standard error unchanged; what we say goes to standard error. The
 //! standard descriptors and the environment are arguments, a [`Context`]. The exit codes are those of the README's table.

@@ -6,7 +6,7 @@
 //! 2. the file named by `HOOP_CONFIG`, else `$HOME/.hoop/config.toml`, if it names a gateway;
 //! 3. `$HOME/.hoop/gateway/admin.toml`, the administrator's file of a gateway on this account, which must be ours and
 //!    of mode 0600;
-//! 4. a gateway on this machine, if 127.0.0.1:8010 accepts a connection; its token is `HOOP_TOKEN`.
+//! 4. with `HOOP_TOKEN` alone, a gateway on this machine, if 127.0.0.1:8010 accepts a connection.
 //!
 //! Both files are TOML with the keys `token`, `api_url`, `grpc_url`, `tls_ca`, `skip_tls_verify`. `HOOP_TLSCA` fills an empty
 //! `tls_ca`, `HOOP_TLS_SKIP_VERIFY` overrides the file.
@@ -188,6 +188,9 @@ pub fn load(variables: Variables<'_>) -> Result<Option<Gateway>, ConfigError> {
     {
         return Ok(Some(gateway));
     }
+    let Some(token) = non_empty(variables, "HOOP_TOKEN").map(Secret::new) else {
+        return Ok(None);
+    };
     let answers = |address: SocketAddr| TcpStream::connect_timeout(&address, PROBE_TIMEOUT).is_ok();
     if !LOCAL_GRPC.parse().is_ok_and(answers) {
         return Ok(None);
@@ -195,7 +198,7 @@ pub fn load(variables: Variables<'_>) -> Result<Option<Gateway>, ConfigError> {
     Ok(Some(Gateway {
         grpc: Address::parse(&format!("grpc://{LOCAL_GRPC}")),
         api_url: LOCAL_API.to_owned(),
-        token: non_empty(variables, "HOOP_TOKEN").map(Secret::new),
+        token: Some(token),
         tls: tls(variables, File::default()),
         source: Source::Machine,
     }))

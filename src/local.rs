@@ -6,8 +6,9 @@
 //!
 //! Rules: a folder of ours has mode 0700, belongs to us (a client also takes root's) and is never reached through a link in its last
 //! component; a socket has mode 0600. A file name is 16 hex digits of the name's SHA-256 and `.sock`: `sun_path` holds 107
-//! bytes. A socket that nobody answers on is left over from a killed process and is replaced; two starters agree on who
-//! replaces it by a lock on the file `lock` beside it.
+//! bytes. A socket that nobody answers on is left over from a killed process (an agent without sessions is killed when its
+//! application ends) and is removed by the next starter, whatever its name; starters agree by a lock on the file `lock`
+//! beside it.
 
 mod socket;
 
@@ -117,10 +118,11 @@ impl Places {
     /// The socket in `folder`, or the path of a living one that has the name already.
     fn bind_in(&self, folder: &Path, file: &str) -> io::Result<Result<BoundSocket, PathBuf>> {
         let lock = socket::lock(folder)?;
-        match self.living(file) {
-            Some(path) => Ok(Err(path)),
-            None => BoundSocket::new(folder.join(file), &lock).map(Ok),
+        if let Some(path) = self.living(file) {
+            return Ok(Err(path));
         }
+        socket::sweep(folder, EXTENSION, &lock);
+        BoundSocket::new(folder.join(file), &lock).map(Ok)
     }
 
     fn living(&self, file: &str) -> Option<PathBuf> {
@@ -320,5 +322,24 @@ mod tests {
         assert!(socket.file.path().starts_with(&home));
         let none = Places::new(&|_| Some("relative".into()));
         assert_eq!(none.0.len(), 1);
+    }
+
+    /// A killed agent cannot remove its socket; without this every name ever used would leave a file.
+    #[test]
+    fn a_start_removes_what_killed_ones_left() {
+        let folder = folder();
+        let places = places(folder.path());
+        let living = places.bind("living").unwrap();
+        let left = folder.path().join("run/hoop").join(file_name("left"));
+        drop(UnixListener::bind(&left).unwrap());
+        let other = folder.path().join("run/hoop/note.sock");
+        std::fs::write(&other, "not a socket").unwrap();
+        let _new = places.bind("new").unwrap();
+        assert!(!left.exists());
+        assert!(other.exists());
+        assert!(socket::is_alive(
+            &folder.path().join("run/hoop").join(file_name("living"))
+        ));
+        drop(living);
     }
 }

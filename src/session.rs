@@ -70,6 +70,7 @@ pub fn run(words: &[OsString], inherited: &Inherited) -> i32 {
 
 /// Nothing here is needed by the program, so a refusal changes nothing for it.
 fn set_up() {
+    process::set_name(c"hoop session");
     process::new_session();
     let _refused = process::set_oom_score_adj(OOM_SCORE_ADJ);
     let _refused = process::set_subreaper();

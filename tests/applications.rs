@@ -1,6 +1,8 @@
 //! Applications that people have, under `hoop run`: consoles and tasks, on one machine and through `hoop start gateway`.
 
+mod django;
 mod interpreters;
+mod names;
 
 /// Each test twice: without a gateway and with one.
 macro_rules! here_and_through_a_gateway {

@@ -220,3 +220,26 @@ fn an_agent_alone_serves_and_leaves_with_zero() {
         assert_eq!(agent.wait().code(), Some(0));
     }
 }
+
+/// The private socket answers a moment before the agent has announced itself: a client of that moment waits, and is not told
+/// that the name is unknown.
+#[test]
+fn a_client_that_comes_with_the_application_waits_for_it() {
+    for _ in 0..20 {
+        let place = Place::local();
+        let _app = place.run(&["--name", "app"], &["sleep", "1000"]);
+        crate::process::eventually("a private socket", || {
+            let mut files = std::fs::read_dir(place.root().join("run/hoop")).ok()?;
+            files
+                .any(|file| {
+                    file.unwrap()
+                        .path()
+                        .extension()
+                        .is_some_and(|end| end == "sock")
+                })
+                .then_some(())
+        });
+        let output = place.exec("app", &["echo", "here"]);
+        assert_eq!(text(&output.stdout), "here\n", "{}", text(&output.stderr));
+    }
+}

@@ -7,9 +7,13 @@
 )]
 
 mod applications;
+mod client;
+mod empty_image;
 mod end_to_end;
+mod faults;
 mod gateway;
 mod layering;
+mod plain_gateway;
 mod process;
 mod protocol;
 mod session_process;

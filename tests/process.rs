@@ -21,13 +21,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until a condition holds.
 #[track_caller]
-pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    attempt(condition).unwrap_or_else(|| panic!("{what}: did not happen"))
+}
+
+/// Waits until a condition holds, but not for ever.
+pub(crate) fn attempt<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let limit = Instant::now() + PATIENCE;
     loop {
-        if let Some(value) = condition() {
+        let value = condition();
+        if value.is_some() || Instant::now() > limit {
             return value;
         }
-        assert!(Instant::now() < limit, "{what}: did not happen");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

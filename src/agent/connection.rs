@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
@@ -24,6 +24,8 @@ use crate::protocol::{KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, Packet, PacketType};
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// Delays after a refusal that only a person can lift: a bad key, a name that belongs to another agent.
 const REFUSED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// How long a gateway may take to accept the control stream, which has no deadline of its own.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Packets of all sessions and keep-alives that wait to be written on the control stream; senders wait when it is full.
 const CONTROL_QUEUE: usize = 16;
 /// `PreConnectRequest.type` of an application's connection.
@@ -38,6 +40,8 @@ enum End {
     NameRefused(String),
     #[error("the gateway ended the connection: {0}")]
     Closed(String),
+    #[error("the gateway did not accept the connection within {} s", ACCEPT_TIMEOUT.as_secs())]
+    NotAccepted,
     #[error("the gateway is silent: no answer to a keep-alive for {} s", KEEP_ALIVE_TIMEOUT.as_secs())]
     Silent,
     #[error("the agent's key was revoked")]
@@ -64,7 +68,9 @@ pub(super) async fn keep(config: Arc<Config>, stop: CancellationToken, count: wa
             break;
         }
         let text = describe(&end);
-        if text != said {
+        if text == said {
+            tracing::debug!("no console is served, as before: {text}");
+        } else {
             tracing::warn!(
                 "no console is served for now: {text}; the application is not affected; trying again"
             );
@@ -97,7 +103,7 @@ fn is_refusal(end: &End) -> bool {
     match end {
         End::NameRefused(_) | End::Revoked => true,
         End::Link(error) => error.is_unauthenticated(),
-        End::Closed(_) | End::Silent | End::Stopped => false,
+        End::Closed(_) | End::NotAccepted | End::Silent | End::Stopped => false,
     }
 }
 
@@ -114,7 +120,11 @@ async fn serve(
         announce(config, &mut link).await?;
         let (outbound, queue) = mpsc::channel(CONTROL_QUEUE);
         let metadata = connection_name(config, &link);
-        let inbound = link.open(&metadata, queue).await?;
+        // The reference gateway answers with its first packet only: ours must not wait for the answer.
+        keep_alive(&outbound);
+        let inbound = timeout(ACCEPT_TIMEOUT, link.open(&metadata, queue))
+            .await
+            .map_err(|_| End::NotAccepted)??;
         Ok::<_, End>((link, outbound, inbound))
     };
     let (link, outbound, inbound) = tokio::select! {
@@ -198,7 +208,7 @@ async fn receive(
     framing: Framing,
     connected: &mut bool,
 ) -> End {
-    let mut ticks = tokio::time::interval(KEEP_ALIVE);
+    let mut ticks = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let must_answer = link.capabilities().any();
     let mut unanswered_since: Option<Instant> = None;
@@ -206,8 +216,7 @@ async fn receive(
         let silent_at = unanswered_since.map(|since| since + KEEP_ALIVE_TIMEOUT);
         tokio::select! {
             _ = ticks.tick() => {
-                // A full queue means that packets are waiting to be written: that is traffic enough.
-                if outbound.try_send(Packet::new(PacketType::GatewayKeepAlive)).is_ok() && must_answer {
+                if keep_alive(&outbound) && must_answer {
                     unanswered_since.get_or_insert_with(Instant::now);
                 }
             }
@@ -227,6 +236,13 @@ async fn receive(
             },
         }
     }
+}
+
+/// Sends a keep-alive. A full queue means that packets are waiting to be written: that is traffic enough.
+fn keep_alive(outbound: &mpsc::Sender<Packet>) -> bool {
+    outbound
+        .try_send(Packet::new(PacketType::GatewayKeepAlive))
+        .is_ok()
 }
 
 async fn until(instant: Option<Instant>) {

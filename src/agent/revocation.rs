@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use crate::link::Link;
 use crate::protocol::rpc::PreConnectRequest;
@@ -22,6 +23,7 @@ pub(super) async fn watch(
     if link.capabilities().any() {
         return std::future::pending().await;
     }
+    let mut asked = Instant::now();
     loop {
         let wait = if *sessions.borrow_and_update() > 0 {
             WITH_SESSIONS
@@ -29,7 +31,8 @@ pub(super) async fn watch(
             WITHOUT
         };
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            // Counted from the last answer, so that sessions that come and go do not put the question off.
+            () = sleep_until(asked + wait) => {}
             // The first session must not wait for the slow tick.
             changed = sessions.changed() => match changed {
                 Ok(()) => continue,
@@ -41,5 +44,6 @@ pub(super) async fn watch(
             // Anything else is the stream's business to find out.
             Ok(_) | Err(_) => {}
         }
+        asked = Instant::now();
     }
 }

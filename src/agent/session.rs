@@ -8,6 +8,7 @@ mod closing;
 mod held;
 pub(super) mod pipe;
 mod process;
+mod relay;
 mod task;
 mod terminal;
 

@@ -8,13 +8,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{FAILED, USAGE, local, say, variable};
+use super::life::{greet, run, until_signal, wait};
+use super::local::{self, LocalPlace};
+use super::{FAILED, USAGE, say, variable};
 use crate::agent::{Agent, Base, Config, Connection, Supervised};
 use crate::control::{AgentStart, DIRECTORY_FD, PROGRAM_FD, SOCKET_FD};
-use crate::key::{Dsn, Secret};
+use crate::key::Dsn;
 use crate::link::Connector;
 use crate::link::tls::TlsSettings;
 use crate::protocol::name;
@@ -236,45 +237,6 @@ async fn attend(start: AgentStart, place: Place, supervised: Option<&Supervised>
     }
 }
 
-/// Runs an agent until its supervisor, or a signal, says so.
-pub(super) async fn run(
-    agent: Agent,
-    stop: CancellationToken,
-    supervised: Option<&Supervised>,
-) -> i32 {
-    let sessions = agent.open_sessions();
-    match supervised {
-        None => until_signal(&stop, agent.run()).await,
-        Some(supervised) => {
-            let serving = agent.run();
-            tokio::pin!(serving);
-            tokio::select! {
-                () = &mut serving => return 0,
-                () = supervised.until_drain(sessions) => stop.cancel(),
-            }
-            serving.await;
-            0
-        }
-    }
-}
-
-/// Says once, to a person, how to get in.
-pub(super) fn greet(start: &AgentStart, name: &str) {
-    if start.stderr && start.stderr_is_terminal && start.restarts == 0 {
-        say(&format!(
-            "a console is one command away: hoop connect {name}"
-        ));
-    }
-}
-
-/// With nothing to serve: waits for the end.
-pub(super) async fn wait(supervised: Option<&Supervised>) {
-    if let Some(supervised) = supervised {
-        let (_none, sessions) = tokio::sync::watch::channel(0);
-        supervised.until_drain(sessions).await;
-    }
-}
-
 /// The configuration of an agent of a gateway.
 fn remote(key: Dsn, connection: Option<Connection>, place: Place) -> Result<Config, String> {
     let address = key.address().to_owned();
@@ -302,15 +264,6 @@ fn remote(key: Dsn, connection: Option<Connection>, place: Place) -> Result<Conf
     })
 }
 
-/// What an agent of the local gateway needs.
-pub(super) struct LocalPlace {
-    pub(super) command: Vec<String>,
-    pub(super) directory_name: Option<String>,
-    pub(super) directory: OwnedFd,
-    pub(super) program: OwnedFd,
-    pub(super) environment: Base,
-}
-
 impl Place {
     fn into_local(self, command: Vec<String>) -> LocalPlace {
         let Self {
@@ -329,25 +282,6 @@ impl Place {
     }
 }
 
-impl LocalPlace {
-    /// The configuration of an agent of a gateway in this process.
-    pub(super) fn config(self, name: String, key: &Secret, connector: Connector) -> Option<Config> {
-        let key = Dsn::parse(key.expose()).ok().flatten()?;
-        Some(Config {
-            connection: Some(Connection {
-                name,
-                command: self.command,
-            }),
-            address: "localhost:80".to_owned(),
-            key,
-            connector,
-            directory: self.directory,
-            program: self.program,
-            environment: self.environment,
-        })
-    }
-}
-
 /// A console's program when none was given.
 fn shell() -> String {
     if let Some(shell) = variable("SHELL") {
@@ -357,35 +291,4 @@ fn shell() -> String {
         std::env::split_paths(&path).any(|folder| folder.join("bash").is_file())
     });
     if has_bash { "bash" } else { "sh" }.to_owned()
-}
-
-/// Runs to the end; TERM, INT, HUP or QUIT stops it, a second one ends the process at once.
-async fn until_signal(stop: &CancellationToken, serving: impl Future<Output = ()>) -> i32 {
-    let kinds = [
-        SignalKind::terminate(),
-        SignalKind::interrupt(),
-        SignalKind::hangup(),
-        SignalKind::quit(),
-    ];
-    let signals: Result<Vec<Signal>, _> = kinds.into_iter().map(signal).collect();
-    let mut signals = match signals {
-        Ok(signals) => signals,
-        Err(error) => {
-            say(&format!("the agent cannot handle signals: {error}"));
-            return FAILED;
-        }
-    };
-    tokio::pin!(serving);
-    for _ in 0..2 {
-        tokio::select! {
-            () = &mut serving => return 0,
-            () = any(&mut signals) => stop.cancel(),
-        }
-    }
-    FAILED
-}
-
-async fn any(signals: &mut [Signal]) {
-    let waits = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-    futures_util::future::select_all(waits).await;
 }

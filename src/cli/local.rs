@@ -2,9 +2,23 @@
 //!
 //! Here agent and gateway are joined: neither module knows the other.
 
-use super::agent::LocalPlace;
-use crate::agent::Supervised;
+use std::os::fd::OwnedFd;
+
+use crate::agent::{Base, Supervised};
 use crate::control::AgentStart;
+
+/// What an agent of the local gateway needs.
+#[cfg_attr(
+    not(feature = "gateway"),
+    expect(dead_code, reason = "nobody to give it to")
+)]
+pub(super) struct LocalPlace {
+    pub(super) command: Vec<String>,
+    pub(super) directory_name: Option<String>,
+    pub(super) directory: OwnedFd,
+    pub(super) program: OwnedFd,
+    pub(super) environment: Base,
+}
 
 #[cfg(feature = "gateway")]
 pub(super) async fn attend(
@@ -12,7 +26,7 @@ pub(super) async fn attend(
     place: LocalPlace,
     supervised: Option<&Supervised>,
 ) -> i32 {
-    use super::{FAILED, agent, say};
+    use super::{FAILED, life, say};
 
     match Box::pin(serve(start, place, supervised)).await {
         Ok(()) => 0,
@@ -23,7 +37,7 @@ pub(super) async fn attend(
                 return FAILED;
             }
             tracing::error!("{line}");
-            agent::wait(supervised).await;
+            life::wait(supervised).await;
             0
         }
     }
@@ -37,7 +51,7 @@ pub(super) async fn attend(_: &AgentStart, _: LocalPlace, supervised: Option<&Su
         return super::FAILED;
     }
     tracing::warn!("no console is served: this build has no local gateway, and no key was given");
-    super::agent::wait(supervised).await;
+    super::life::wait(supervised).await;
     0
 }
 
@@ -50,7 +64,7 @@ async fn serve(
     use tokio::net::UnixListener;
     use tokio_util::sync::CancellationToken;
 
-    use super::agent;
+    use super::life;
     use crate::agent::Agent;
     use crate::gateway::{LocalGateway, Timing};
     use crate::link::Connector;
@@ -69,7 +83,7 @@ async fn serve(
         })?;
     let listener = UnixListener::from_std(listener)
         .map_err(|error| format!("cannot use the private socket: {error}"))?;
-    let gateway = LocalGateway::open(Timing::default())
+    let gateway = LocalGateway::open(Timing::default(), &name, &place.command)
         .await
         .map_err(|error| error.to_string())?;
     let pipes = gateway.connector();
@@ -85,17 +99,42 @@ async fn serve(
     let config = place
         .config(name.clone(), &gateway.agent_key(), connector)
         .ok_or("the local gateway's key cannot be used")?;
-    agent::greet(start, &name);
+    life::greet(start, &name);
     let stop = CancellationToken::new();
     let gateway_stop = CancellationToken::new();
     let serving = gateway.serve(listener, gateway_stop.clone());
     tokio::pin!(serving);
     let code = tokio::select! {
         ended = &mut serving => return Err(ended.err().map_or("the local gateway ended".to_owned(), |error| error.to_string())),
-        code = agent::run(Agent::new(config, stop.clone()), stop, supervised) => code,
+        code = life::run(Agent::new(config, stop.clone()), stop, supervised) => code,
     };
     debug_assert_eq!(code, 0);
     drop(file);
     gateway_stop.cancel();
     serving.await.map_err(|error| error.to_string())
+}
+
+#[cfg(feature = "gateway")]
+impl LocalPlace {
+    /// The configuration of an agent of a gateway in this process.
+    fn config(
+        self,
+        name: String,
+        key: &crate::key::Secret,
+        connector: crate::link::Connector,
+    ) -> Option<crate::agent::Config> {
+        let key = crate::key::Dsn::parse(key.expose()).ok().flatten()?;
+        Some(crate::agent::Config {
+            connection: Some(crate::agent::Connection {
+                name,
+                command: self.command,
+            }),
+            address: "localhost:80".to_owned(),
+            key,
+            connector,
+            directory: self.directory,
+            program: self.program,
+            environment: self.environment,
+        })
+    }
 }

@@ -92,7 +92,7 @@ impl<'a> Conversation<'a> {
             peer,
             request,
             progress,
-            session: Session::new(verb, &peer.name, &peer.place),
+            session: Session::new(verb, &peer.what),
             sender,
             receiver,
             outbox: Outbox::default(),

@@ -111,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_pipe_is_read_to_its_end_in_order() {
-        let (read, write) = nix::unistd::pipe().unwrap();
+        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
         let mut input = Input::start(read).unwrap();
         let data: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
         let expected = data.clone();
@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_or_unwanted_source_is_let_go() {
-        let (read, write) = nix::unistd::pipe().unwrap();
+        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
         drop(Input::start(read).unwrap());
         drop(write);
         let zero = File::open("/dev/zero").unwrap();

@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn pipe() -> (File, OwnedFd) {
-        let (read, write) = nix::unistd::pipe().unwrap();
+        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
         (File::from(read), write)
     }
 

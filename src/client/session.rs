@@ -151,7 +151,7 @@ pub(super) struct End {
 #[derive(Debug)]
 pub(super) struct Session {
     verb: Verb,
-    /// With whom, for messages.
+    /// On what, for messages.
     what: String,
     is_open: bool,
     stdout_bytes: u64,
@@ -159,11 +159,11 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session on `name` that `place` was asked for.
-    pub(super) fn new(verb: Verb, name: &str, place: &str) -> Self {
+    /// A session that was asked for, on `what`.
+    pub(super) fn new(verb: Verb, what: &str) -> Self {
         Self {
             verb,
-            what: format!("session on '{name}' at {place}"),
+            what: what.to_owned(),
             is_open: false,
             stdout_bytes: 0,
             stderr_bytes: 0,
@@ -219,10 +219,11 @@ impl Session {
     pub(super) fn broken(&self, reason: &str) -> End {
         let (what, reason) = (&self.what, printable(reason.as_bytes()));
         let (code, message) = if self.is_open {
-            let message = format!("hoop: lost the {what}, its result is not known: {reason}");
+            let message =
+                format!("hoop: lost the session on {what}, its result is not known: {reason}");
             (UNKNOWN, message)
         } else {
-            (NOT_RUN, format!("hoop: no {what}: {reason}"))
+            (NOT_RUN, format!("hoop: no session on {what}: {reason}"))
         };
         End {
             code,
@@ -303,7 +304,7 @@ mod tests {
         pairs: &[(&str, &'static str)],
         payload: &'static str,
     ) -> (i32, Option<String>) {
-        match Session::new(verb, "n", "p").take(close(pairs, payload)) {
+        match Session::new(verb, "n").take(close(pairs, payload)) {
             Step::Ended(end) => (end.code, end.message),
             other => panic!("{other:?}"),
         }
@@ -348,7 +349,7 @@ mod tests {
 
     #[test]
     fn output_must_be_complete() {
-        let mut session = Session::new(Verb::Exec, "n", "p");
+        let mut session = Session::new(Verb::Exec, "n");
         session.wrote(Target::Stdout, 10);
         let pairs = [
             (spec::EXIT_CODE, "0"),
@@ -367,12 +368,12 @@ mod tests {
 
     #[test]
     fn a_session_that_breaks_off_was_not_run_or_its_result_is_unknown() {
-        let mut session = Session::new(Verb::Exec, "n", "p");
+        let mut session = Session::new(Verb::Exec, "n");
         let end = session.broken("offline");
         assert_eq!(end.code, 125);
         assert_eq!(
             end.message.as_deref(),
-            Some("hoop: no session on 'n' at p: offline")
+            Some("hoop: no session on n: offline")
         );
         let offline = Packet::new(PacketType::ClientSessionOpenAgentOffline);
         assert!(matches!(

@@ -1,15 +1,18 @@
 //! Where a name leads: to an application on this machine, by its private socket, or to a gateway.
 //!
 //! Order: a gateway that the environment names; a live private socket of the name; a gateway of a file or of this machine. An
-//! application with a key has a private socket too, but serves no sessions on it: its gateway does.
+//! application with a key has a private socket too, but serves no sessions on it: its gateway does. One whose agent hangs or
+//! is being started again is not looked for elsewhere: another application of that name is not the one that was meant.
 
 use std::path::PathBuf;
+
+use tonic::Code;
 
 use super::http::Api;
 use super::{ClientError, Context};
 use crate::config::{self, Address, Gateway};
 use crate::link::tls::TlsSettings;
-use crate::link::{Connector, Identity, Link};
+use crate::link::{Connector, Identity, Link, LinkError};
 use crate::protocol::bodies::ServerInfo;
 use crate::protocol::name::normalise;
 
@@ -19,8 +22,8 @@ pub(super) struct Peer {
     pub(super) link: Link,
     /// The name as the wire has it.
     pub(super) name: String,
-    /// What the peer is, for messages.
-    pub(super) place: String,
+    /// What is reached there, for messages.
+    pub(super) what: String,
 }
 
 /// Connects to where `name` is served.
@@ -45,18 +48,20 @@ pub(super) async fn open(
         return at_gateway(gateway, name).await;
     }
     let socket = context.places().find(&name);
-    let mut refused = None;
-    if let Some(path) = socket {
-        match on_socket(path, &name).await {
-            Ok(peer) => return Ok(peer),
-            Err(error) => refused = Some(error),
-        }
+    let is_here = socket.is_some();
+    if let Some(path) = socket
+        && let Some(peer) = on_socket(path, &name).await?
+    {
+        return Ok(peer);
     }
     if !only_here && let Some(gateway) = config::load(&context.variables()).map_err(not_run)? {
         return at_gateway(gateway, name).await;
     }
-    if let Some(error) = refused {
-        return Err(error);
+    if is_here {
+        return Err(ClientError::NotRun(format!(
+            "the application '{name}' on this machine serves its sessions through a gateway: set HOOP_GRPCURL, HOOP_APIURL \
+             and HOOP_TOKEN"
+        )));
     }
     Err(ClientError::NotRun(format!(
         "no application '{name}' runs on this machine under this account, and {}: start it with 'hoop run --name {name} \
@@ -69,21 +74,23 @@ pub(super) async fn open(
     )))
 }
 
-async fn on_socket(path: PathBuf, name: &str) -> Result<Peer, ClientError> {
-    let place = format!("the application '{name}' on this machine");
+/// `None`: whoever listens there serves no sessions.
+async fn on_socket(path: PathBuf, name: &str) -> Result<Option<Peer>, ClientError> {
+    let what = format!("the application '{name}' on this machine");
     let connector = Connector::unix(path);
     let connected = async {
         let mut link = Link::connect("localhost", connector, Identity::client(None)).await?;
         link.health_check().await.map(|()| link)
     };
     match connected.await {
-        Ok(link) => Ok(Peer {
+        Ok(link) => Ok(Some(Peer {
             link,
             name: name.to_owned(),
-            place,
-        }),
+            what,
+        })),
+        Err(LinkError::Refused(status)) if status.code() == Code::Unimplemented => Ok(None),
         Err(error) => Err(ClientError::NotRun(format!(
-            "{place} serves no sessions: {error}"
+            "{what} does not answer: {error}"
         ))),
     }
 }
@@ -112,7 +119,8 @@ async fn at_gateway(gateway: Gateway, name: String) -> Result<Peer, ClientError>
     link.health_check()
         .await
         .map_err(|error| failed(error.to_string()))?;
-    Ok(Peer { link, name, place })
+    let what = format!("'{name}' at {place}");
+    Ok(Peer { link, name, what })
 }
 
 /// The API of the configured gateway.

@@ -93,3 +93,35 @@ impl Held {
         poll(&mut watched, PollTimeout::from(FLUSH_TIMEOUT)).is_ok_and(|ready| ready > 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use nix::fcntl::OFlag;
+    use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+    use nix::sys::termios::tcgetattr;
+
+    use super::*;
+
+    /// Also one in another thread: the message must not come to a raw terminal.
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_printed() {
+        let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let slave = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlag::O_NOCTTY.bits())
+            .open(ptsname_r(&master).unwrap())
+            .unwrap();
+        let before = tcgetattr(&slave).unwrap();
+        let terminal = Terminal::take(slave.as_fd(), slave.as_fd()).unwrap();
+        assert_ne!(tcgetattr(&slave).unwrap(), before);
+        let panicked = std::thread::spawn(|| panic!("on purpose")).join();
+        assert!(panicked.is_err());
+        assert_eq!(tcgetattr(&slave).unwrap(), before);
+        drop(terminal);
+    }
+}

@@ -43,8 +43,6 @@ pub(super) struct Sender(mpsc::Sender<Packet>);
 /// The receiving half.
 pub(super) struct Receiver {
     state: State,
-    /// Kept until the end: the connection lives as long as its handles.
-    _link: Link,
     answers_keep_alives: bool,
     waiting_since: Instant,
     /// Tells whether the peer takes what we send.
@@ -96,7 +94,6 @@ pub(super) fn open(link: &Link, verb: Verb, name: &str, first: Packet) -> (Sende
     let receiver = Receiver {
         state: State::Opening(Box::pin(opening)),
         answers_keep_alives: link.capabilities().any(),
-        _link: link.clone(),
         waiting_since: Instant::now(),
         outbound: packets.clone(),
     };
@@ -175,5 +172,68 @@ impl State {
                 Some(packet.map_err(|status| status.message().to_owned()))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The receiving half of a stream that the peer never accepts.
+    fn unanswered(answers_keep_alives: bool) -> (Receiver, mpsc::Receiver<Packet>) {
+        let (outbound, taken) = mpsc::channel(SEND_AHEAD);
+        let receiver = Receiver {
+            state: State::Opening(Box::pin(std::future::pending())),
+            answers_keep_alives,
+            waiting_since: Instant::now(),
+            outbound,
+        };
+        (receiver, taken)
+    }
+
+    async fn fails_within(receiver: &mut Receiver, limit: Duration) -> bool {
+        matches!(
+            tokio::time::timeout(limit, receiver.next()).await,
+            Ok(Err(_))
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_of_ours_is_dead_at_the_limit() {
+        let (mut receiver, _taken) = unanswered(true);
+        let before = OPEN_TIMEOUT.checked_sub(Duration::from_millis(1)).unwrap();
+        assert!(!fails_within(&mut receiver, before).await);
+        assert!(fails_within(&mut receiver, Duration::from_millis(2)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_another_peer_or_one_that_takes_nothing_silence_tells_nothing() {
+        let (mut receiver, _taken) = unanswered(false);
+        assert!(!fails_within(&mut receiver, OPEN_TIMEOUT * 10).await);
+        let (mut receiver, _taken) = unanswered(true);
+        let stuck = Packet::new(crate::protocol::PacketType::GatewayKeepAlive);
+        receiver.outbound.try_send(stuck).unwrap();
+        assert!(!fails_within(&mut receiver, OPEN_TIMEOUT * 10).await);
+    }
+
+    #[tokio::test]
+    async fn an_outbox_keeps_its_limit_and_the_last_of_a_type() {
+        let (packets, mut taken) = mpsc::channel(1);
+        let mut outbox = Outbox::default();
+        let packet = |kind: &str| Packet {
+            r#type: kind.to_owned(),
+            ..Packet::default()
+        };
+        outbox.push(packet("a").payload("1"));
+        outbox.push(packet("b"));
+        outbox.push_last(packet("a").payload("2"));
+        let sender = Sender(packets);
+        sender.send(&mut outbox).await;
+        assert_eq!(taken.recv().await, Some(packet("b")));
+        sender.send(&mut outbox).await;
+        assert_eq!(taken.recv().await, Some(packet("a").payload("2")));
+        assert!(outbox.is_empty());
+        (0..=MAX_WAITING).for_each(|_| outbox.push(packet("c")));
+        assert_eq!(outbox.0.len(), MAX_WAITING);
     }
 }

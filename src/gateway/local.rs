@@ -19,12 +19,15 @@ use tonic::service::Routes;
 use tonic::transport::server::Connected;
 
 use super::auth::Peer;
-use super::store::Store;
+use super::store::{Announcement, Store};
 use super::{Core, GatewayError, Timing, api, server, service, serving};
 use crate::key::{Dsn, KeyHash, Secret, generate_agent_secret};
 
 /// Name of the local gateway's one agent.
 const AGENT: &str = "local";
+
+/// Type of an application's connection.
+const KIND: &str = "custom";
 
 /// Bytes in memory between the agent and its gateway, per direction.
 const PIPE: usize = 64 * 1024;
@@ -60,8 +63,13 @@ impl LocalConnector {
 }
 
 impl LocalGateway {
-    /// A gateway with an empty store and a key for its one agent.
-    pub async fn open(timing: Timing) -> Result<Self, GatewayError> {
+    /// A gateway with a key for its one agent, which will announce `name` with `command`. The name is known from now on: a
+    /// client that comes before the agent waits for it.
+    pub async fn open(
+        timing: Timing,
+        name: &str,
+        command: &[String],
+    ) -> Result<Self, GatewayError> {
         let store = Store::memory().await.map_err(GatewayError::Memory)?;
         let secret = generate_agent_secret();
         let hash = KeyHash::of(secret.expose()).to_hex();
@@ -69,6 +77,19 @@ impl LocalGateway {
             .create_agent(AGENT, "embedded", &hash)
             .await
             .map_err(GatewayError::Memory)?;
+        let agents = store.agents().await.map_err(GatewayError::Memory)?;
+        for agent in agents {
+            let said = Announcement {
+                name: name.to_owned(),
+                kind: KIND.to_owned(),
+                command: command.to_vec(),
+                ..Announcement::default()
+            };
+            store
+                .announce(agent.id, &said)
+                .await
+                .map_err(GatewayError::Memory)?;
+        }
         let key = Dsn::build("grpc", AGENT, &secret, "localhost:0", Some("embedded"));
         let (sender, pipes) = mpsc::channel(PIPES);
         Ok(Self {

@@ -117,6 +117,24 @@ pub(super) fn lock(folder: &Path) -> io::Result<Lock> {
     }
 }
 
+/// Removes our sockets that nobody listens on. One that is just being made is not among them: its maker holds the lock.
+pub(super) fn sweep(folder: &Path, extension: &str, _held: &Lock) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    for path in paths.filter(|path| path.extension().is_some_and(|end| end == extension)) {
+        let is_socket =
+            std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.file_type().is_socket());
+        if is_socket
+            && probe(&path) == Err(Errno::ECONNREFUSED)
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            tracing::debug!("{} is not removed: {error}", path.display());
+        }
+    }
+}
+
 fn make(folder: &Path) -> io::Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),

@@ -334,9 +334,15 @@ impl SessionExec {
             environment,
         } = self;
         let run = move || {
-            become_session([(&control, Self::SOCKET), (&directory, Self::DIRECTORY)])?;
+            // All three out of the way first: each may lie where another is going to be put.
+            let program = park(&program)?;
+            place([
+                (park(&control)?, Self::SOCKET),
+                (park(&directory)?, Self::DIRECTORY),
+            ])?;
+            become_session();
             let mut image = Image::Ourselves {
-                program: Some(program.as_raw_fd()),
+                program: Some(program),
                 path: None,
             };
             Err(io::Error::from(exec(&mut image, &words, &environment)))
@@ -360,31 +366,31 @@ fn keep_low_descriptors_busy() -> Result<(), Errno> {
     }
 }
 
-/// Between fork and exec: session, descriptors, signals.
-fn become_session(descriptors: [(&OwnedFd, RawFd); 2]) -> Result<(), Errno> {
+/// A copy of a descriptor above all places, close-on-exec. Between fork and exec.
+fn park(fd: &OwnedFd) -> Result<RawFd, Errno> {
+    let above = SessionExec::DIRECTORY + 1;
+    // SAFETY: the descriptor is open.
+    Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, above) })
+}
+
+/// Puts descriptors in their places. Between fork and exec.
+fn place(descriptors: [(RawFd, RawFd); 2]) -> Result<(), Errno> {
+    for (parked, target) in descriptors {
+        // SAFETY: in a forked child the numbers below are ours to give.
+        Errno::result(unsafe { libc::dup2(parked, target) })?;
+    }
+    Ok(())
+}
+
+/// Session, other descriptors, signals. Between fork and exec.
+fn become_session() {
     // SAFETY: no memory is involved. A forked child leads no group, so it cannot be refused.
     unsafe { libc::setsid() };
-    // First out of the way of each other, then into place.
-    let mut copies = [(0, 0); 2];
-    for (copy, (fd, target)) in copies.iter_mut().zip(descriptors) {
-        let above = SessionExec::DIRECTORY + 1;
-        // SAFETY: the descriptor is open.
-        let number = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, above) };
-        *copy = (Errno::result(number)?, target);
-    }
-    for (copy, target) in copies {
-        // SAFETY: in a forked child the numbers below are ours to give.
-        Errno::result(unsafe { libc::dup2(copy, target) })?;
-    }
     // Whoever refuses this leaves descriptors that were opened close-on-exec anyway.
-    let _refused = close_range(
-        SessionExec::DIRECTORY + 1,
-        RawFd::MAX,
-        libc::CLOSE_RANGE_CLOEXEC,
-    );
+    let first = SessionExec::DIRECTORY + 1;
+    let _refused = close_range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC);
     set_all_ignored(SignalSet::EMPTY);
     set_mask(SignalSet::EMPTY);
-    Ok(())
 }
 
 #[cfg(test)]

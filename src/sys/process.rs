@@ -2,6 +2,7 @@
 //!
 //! All of it may be refused by a sandbox; callers decide whether that matters. Sources: `prctl(2)`, `proc(5)`.
 
+use std::ffi::CStr;
 use std::io;
 
 use nix::errno::Errno;
@@ -23,6 +24,13 @@ pub fn set_non_dumpable() -> Result<(), Errno> {
 /// Adopts orphans among our descendants, as PID 1 does.
 pub fn set_subreaper() -> Result<(), Errno> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+}
+
+/// Names this process, as lists of processes show it. Executed from a descriptor, it would be named by a number.
+pub fn set_name(name: &CStr) {
+    let none: libc::c_ulong = 0;
+    // SAFETY: a terminated string; the kernel copies 15 bytes of it at most. A refusal changes nothing.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), none, none, none) };
 }
 
 /// Asks for a signal when the thread that forked us ends. Async-signal-safe.

@@ -143,6 +143,16 @@ impl Spawn<'_> {
 
     fn prepare(&mut self, parent: Pid) -> Result<(), SpawnError> {
         let at = |step| move |errno| SpawnError { step, errno };
+        if let Image::Ourselves {
+            program: Some(program),
+            ..
+        } = &mut self.image
+        {
+            // It may lie where a descriptor is going to be put.
+            *program = park(*program)
+                .ok_or(Errno::EMFILE)
+                .map_err(at(Step::Descriptors))?;
+        }
         self.stand().map_err(at(Step::Terminal))?;
         self.place_descriptors().map_err(at(Step::Descriptors))?;
         if let Some(directory) = self.directory {

@@ -32,7 +32,9 @@ impl Local {
         let dir = tempfile::tempdir().expect("a directory");
         let socket = dir.path().join("web.sock");
         let listener = UnixListener::bind(&socket).expect("a socket");
-        let gateway = LocalGateway::open(QUICK).await.expect("a gateway");
+        let gateway = LocalGateway::open(QUICK, "web", &[])
+            .await
+            .expect("a gateway");
         let (key, connector) = (gateway.agent_key(), gateway.connector());
         let channel = Endpoint::from_static("http://local").connect_with_connector_lazy(
             tower::service_fn(move |_: Uri| {

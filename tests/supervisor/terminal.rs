@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use expectrl::{Eof, Expect, Session, session::OsSession};
 
-use crate::process::HOOP;
+use crate::process::{HOOP, available, skipped};
 
 /// An interactive shell on a terminal of its own, where `hoop` is the program under test.
 fn shell() -> OsSession {
@@ -42,6 +42,29 @@ fn a_key_is_told_once() {
     shell.send_line("q").unwrap();
     shell.expect("total 3").unwrap();
     shell.expect("$ ").unwrap();
+}
+
+#[test]
+fn a_key_comes_from_the_terminal_alone() {
+    if !available("python3") {
+        return skipped("a_key_comes_from_the_terminal_alone", "no python3");
+    }
+    // Counted by who sent it: 128 is the kernel, 0 a process.
+    let receives = "import signal; s = {2, 3, 28}; signal.pthread_sigmask(0, s); print(\"ready\", flush=True)\n\
+        for n in range(6): print(\"from\", signal.sigwaitinfo(s).si_code, flush=True)\n\
+        print(\"then\", signal.sigtimedwait(s, 0.1))";
+    let mut shell = shell();
+    shell
+        .send_line(format!("h python3 -c $'{}'", receives.replace('\n', "\\n")))
+        .unwrap();
+    shell.expect("ready").unwrap();
+    for _ in 0..3 {
+        for key in ["\x03", "\x1c"] {
+            shell.send(key).unwrap();
+            shell.expect("from 128").unwrap();
+        }
+    }
+    shell.expect("then None").unwrap();
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +19,7 @@ use hoop::sys::Pid;
 use tempfile::TempDir;
 
 use super::console::Console;
-use crate::process::{HOOP, Running, eventually};
+use crate::process::{HOOP, Running, attempt, eventually};
 
 /// Folders of programs: those of the tests, without the shims of version managers, which need the real home.
 fn path() -> String {
@@ -30,6 +32,7 @@ fn path() -> String {
 /// ended when this is dropped.
 pub(crate) struct Place {
     root: TempDir,
+    user: Option<u32>,
     gateway: Option<Gateway>,
     key: Option<String>,
     programs: AtomicUsize,
@@ -44,6 +47,7 @@ impl Place {
         }
         Self {
             root,
+            user: None,
             gateway: None,
             key: None,
             programs: AtomicUsize::new(0),
@@ -52,11 +56,26 @@ impl Place {
 
     /// An account with `hoop start gateway`; applications get a key of it, the key's name is `demo`.
     pub(crate) fn with_gateway() -> Self {
-        let mut place = Self::local();
+        Self::local().and_gateway()
+    }
+
+    pub(crate) fn and_gateway(mut self) -> Self {
         let any = ["127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()];
-        let gateway = Gateway::start(&place, &any).expect("a gateway");
-        place.gateway = Some(gateway);
-        place.key = Some(place.new_key("demo"));
+        let gateway = Gateway::start(&self, &any).expect("a gateway");
+        self.gateway = Some(gateway);
+        self.key = Some(self.new_key("demo"));
+        self
+    }
+
+    /// An account of another user, by number. To be called as root.
+    pub(crate) fn of_user(user: u32) -> Self {
+        let mut place = Self::local();
+        // Ours may lie where others cannot look.
+        fs::copy(HOOP, place.root().join("hoop")).unwrap();
+        for name in [".", "hoop", "home", "run", "app"] {
+            chown(place.root().join(name), Some(user), Some(user)).unwrap();
+        }
+        place.user = Some(user);
         place
     }
 
@@ -95,10 +114,14 @@ impl Place {
             .env("HOME", self.root().join("home"))
             .env("XDG_RUNTIME_DIR", self.root().join("run"))
             .env("SHELL", "/bin/sh")
+            .env("PS1", "$ ")
             .env("LANG", "C.UTF-8")
             .env("LOG_LEVEL", "info")
             .current_dir(self.root())
             .stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         if self.gateway.is_some() {
             command.env("HOOP_CONFIG", self.data().join("admin.toml"));
         }
@@ -107,7 +130,10 @@ impl Place {
 
     /// `hoop WORDS`, away from the application's directory.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
-        let mut command = self.program(HOOP);
+        let mut command = match self.user {
+            None => self.program(HOOP),
+            Some(_) => self.program(self.root().join("hoop")),
+        };
         command.args(words);
         command
     }
@@ -152,15 +178,17 @@ impl Place {
     #[track_caller]
     pub(crate) fn reached(&self, name: &str, program: &Program) {
         let mut last = String::new();
-        for _ in 0..400 {
+        let answer = attempt(|| {
             let output = self.exec(name, &["true"]);
-            if output.status.success() {
-                return;
-            }
             last = text(&output.stderr);
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!("{name} is not reached: {last}; its log: {}", program.log());
+            // An image without the program is reached too.
+            matches!(output.status.code(), Some(0 | 127)).then_some(())
+        });
+        let log = program.log();
+        assert!(
+            answer.is_some(),
+            "{name} is not reached: {last}; its log: {log}"
+        );
     }
 
     /// `hoop exec NAME -- WORDS`.
@@ -170,7 +198,11 @@ impl Place {
 
     /// `hoop connect NAME` in a terminal.
     pub(crate) fn console(&self, name: &str) -> Console {
-        Console::start(self.command(&["connect", name]))
+        assert!(
+            self.user.is_none(),
+            "consoles are opened as whoever runs the tests"
+        );
+        Console::start(&self.command(&["connect", name]))
     }
 
     /// Processes of this account that can be looked into: their environment names our folder.
@@ -182,6 +214,15 @@ impl Place {
             environment.is_ok_and(|bytes| text(&bytes).contains(mark))
         });
         ours.map(|process| process.pid).collect()
+    }
+
+    /// Programs of sessions, among these processes.
+    pub(crate) fn sessions(&self) -> Vec<Pid> {
+        let ours = self.processes().into_iter().filter(|process| {
+            let environment = fs::read(format!("/proc/{process}/environ"));
+            environment.is_ok_and(|bytes| text(&bytes).contains("\0HOOP_SESSION_ID="))
+        });
+        ours.collect()
     }
 
     fn data(&self) -> PathBuf {
@@ -216,6 +257,11 @@ impl Program {
             running,
             files: files.to_owned(),
         })
+    }
+
+    /// Waits for the end; the exit code and what was printed.
+    pub(crate) fn finish(mut self) -> (Option<i32>, String) {
+        (self.running.wait().code(), self.out())
     }
 
     /// Standard output up to now.
@@ -293,6 +339,7 @@ impl Gateway {
         self.program.wait();
     }
 
+    /// What it said up to now.
     pub(crate) fn log(&self) -> String {
         self.program.log()
     }

@@ -16,7 +16,7 @@ use super::closing::{Outcome, Sent};
 use super::held::Held;
 use super::pipe::{Inbox, LinkGone, Pipe, Tagged};
 use super::process::{self, Control, Said};
-use super::{Ended, Ending, Plan, terminal};
+use super::{Ended, Ending, Plan, relay};
 use crate::agent::Config;
 use crate::control::FromSession;
 use crate::protocol::{MAX_PAYLOAD, PacketType};
@@ -108,48 +108,21 @@ async fn relay(
 ) -> Outcome {
     let Pipe { outbox, inbox } = pipe;
     let mut out = Output::default();
-    let mut open = true;
-    let said = {
+    let (said, read_whole) = {
         let output = output(stream, outbox, &mut out, None);
         let input = feed(input, inbox, outbox, control);
-        tokio::pin!(output, input);
-        let mut input_open = true;
-        loop {
-            tokio::select! {
-                result = &mut output, if open => {
-                    open = false;
-                    if result.is_err() {
-                        ending.end("the link was lost");
-                    }
-                }
-                () = &mut input, if input_open => {
-                    input_open = false;
-                    ending.end("closed by the client");
-                }
-                said = control.next() => break said,
-                () = ending.asked() => break terminal::hang_up(control).await,
-            }
-        }
+        relay::until_exit(output, input, control, ending).await
     };
-    let status = match said {
-        Ok(Said::Message(FromSession::Exited { status }, _)) => status,
-        Ok(Said::Message(_, _) | Said::Gone) => {
-            return Outcome::Unknown {
-                reason: "the session process was killed".to_owned(),
-            };
-        }
-        Err(error) => {
-            return Outcome::Unknown {
-                reason: format!("the session process cannot be understood: {error}"),
-            };
-        }
+    let outcome = relay::outcome(said);
+    let Outcome::Exited { status, .. } = outcome else {
+        return outcome;
     };
-    if open
+    if !read_whole
         && output(stream, outbox, &mut out, Some(SILENCE))
             .await
             .is_err()
     {
-        ending.end("the link was lost");
+        ending.end(relay::LINK_LOST);
     }
     Outcome::Exited {
         status,
@@ -260,7 +233,7 @@ async fn feed(input: Input, inbox: &mut Inbox, outbox: &Tagged, control: &Contro
                     Some(PacketType::AgentExecWriteStdin) if more && stdin.is_some() => held.push(packet.payload),
                     Some(PacketType::AgentExecCloseStdin) => more = false,
                     Some(PacketType::AgentSessionSignal) => {
-                        if let Err(error) = terminal::signal(&packet, control) {
+                        if let Err(error) = relay::signal(&packet, control) {
                             tracing::debug!("a signal has no effect: {error}");
                         }
                     }

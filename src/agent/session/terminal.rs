@@ -13,15 +13,15 @@ use bytes::{Bytes, BytesMut};
 use nix::errno::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::closing::{Outcome, Sent};
 use super::held::Held;
 use super::pipe::{Inbox, LinkGone, Pipe, Tagged};
 use super::process::{self, Control, Said, Started};
-use super::{Ended, Ending, Plan};
+use super::{Ended, Ending, Plan, relay};
 use crate::agent::Config;
-use crate::control::{FromSession, TerminalSize, ToSession};
+use crate::control::{FromSession, TerminalSize};
 use crate::protocol::{MAX_PAYLOAD, Packet, PacketType};
 use crate::sys::tty::{self, WindowSize};
 use crate::sys::{fd, reactor};
@@ -47,11 +47,14 @@ pub(super) async fn run(
     pipe: &mut Pipe,
     ending: &Ending,
 ) -> Option<Ended> {
-    let (size, primed) = if let Some(size) = plan.size {
-        (size, false)
+    let (size, typed) = if let Some(size) = plan.size {
+        (size, None)
     } else {
         tokio::select! {
-            begun = begin(&mut pipe.inbox) => (begun?, true),
+            begun = begin(&mut pipe.inbox) => {
+                let (size, typed) = begun?;
+                (size, Some(typed))
+            }
             () = ending.asked() => return None,
         }
     };
@@ -74,7 +77,7 @@ pub(super) async fn run(
         Ok(master) => master,
         Err(outcome) => return ended(outcome, Some(started)),
     };
-    let outcome = relay(&mut started, &master, pipe, ending, primed).await;
+    let outcome = relay(&mut started, &master, pipe, ending, typed).await;
     ended(outcome, Some(started))
 }
 
@@ -92,8 +95,8 @@ pub(super) fn size(text: &[u8]) -> Option<TerminalSize> {
     })
 }
 
-/// Waits for the primer and a size.
-async fn begin(inbox: &mut Inbox) -> Option<TerminalSize> {
+/// Waits for the primer and a size; also what was typed by then.
+async fn begin(inbox: &mut Inbox) -> Option<(TerminalSize, Held)> {
     let mut known = None;
     loop {
         let packet = inbox.next().await?;
@@ -104,16 +107,21 @@ async fn begin(inbox: &mut Inbox) -> Option<TerminalSize> {
             _ => {}
         }
     }
-    if known.is_some() {
-        return known;
-    }
-    match tokio::time::timeout(SIZE_WAIT, inbox.next()).await {
-        Ok(Some(packet)) if packet.kind() == Some(PacketType::AgentTerminalResizeTty) => {
-            Some(size(&packet.payload).unwrap_or(DEFAULT_SIZE))
+    let mut typed = Held::default();
+    let limit = Instant::now() + SIZE_WAIT;
+    while known.is_none() && !typed.is_full() {
+        let Ok(packet) = timeout_at(limit, inbox.next()).await else {
+            break;
+        };
+        let packet = packet?;
+        match packet.kind() {
+            Some(PacketType::AgentTerminalResizeTty) => known = size(&packet.payload),
+            Some(PacketType::AgentTerminalWriteStdin) => typed.push(packet.payload),
+            Some(PacketType::AgentSessionClose) => return None,
+            _ => {}
         }
-        Ok(None) => None,
-        Ok(Some(_)) | Err(_) => Some(DEFAULT_SIZE),
     }
+    Some((known.unwrap_or(DEFAULT_SIZE), typed))
 }
 
 /// The terminal's master, once the program runs.
@@ -145,71 +153,30 @@ async fn relay(
     master: &AsyncFd<OwnedFd>,
     pipe: &mut Pipe,
     ending: &Ending,
-    primed: bool,
+    typed: Option<Held>,
 ) -> Outcome {
     let Pipe { outbox, inbox } = pipe;
     let mut out = Output::default();
-    let status = {
+    let (said, _) = {
         let output = output(master, outbox, &mut out, Until::TerminalCloses);
-        let input = input(master, inbox, outbox, &started.control, primed);
-        tokio::pin!(output, input);
-        let mut output_open = true;
-        let mut input_open = true;
-        loop {
-            tokio::select! {
-                // The end of the terminal is not the end of the program, which may have closed it.
-                result = &mut output, if output_open => {
-                    output_open = false;
-                    if result.is_err() {
-                        ending.end("the link was lost");
-                    }
-                }
-                () = &mut input, if input_open => {
-                    input_open = false;
-                    ending.end("closed by the client");
-                }
-                said = started.control.next() => break said,
-                () = ending.asked() => {
-                    break hang_up(&started.control).await;
-                }
-            }
-        }
+        let input = input(master, inbox, outbox, &started.control, typed);
+        relay::until_exit(output, input, &started.control, ending).await
     };
-    let outcome = match status {
-        Ok(Said::Message(message, _)) => Outcome::from(message),
-        Ok(Said::Gone) => Outcome::Unknown {
-            reason: "the session process was killed".to_owned(),
-        },
-        Err(error) => Outcome::Unknown {
-            reason: format!("the session process cannot be understood: {error}"),
-        },
+    let outcome = relay::outcome(said);
+    let Outcome::Exited { status, .. } = outcome else {
+        return outcome;
     };
     // A client that is gone reads no more; one that is there gets everything.
-    if outcome_is_exit(&outcome)
-        && output(master, outbox, &mut out, Until::Silent)
-            .await
-            .is_err()
+    if output(master, outbox, &mut out, Until::Silent)
+        .await
+        .is_err()
     {
-        ending.end("the link was lost");
+        ending.end(relay::LINK_LOST);
     }
-    match outcome {
-        Outcome::Exited { status, .. } => Outcome::Exited {
-            status,
-            sent: out.sent,
-        },
-        other => other,
+    Outcome::Exited {
+        status,
+        sent: out.sent,
     }
-}
-
-fn outcome_is_exit(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Exited { .. })
-}
-
-/// Has the session process end the program, and waits for its status.
-pub(super) async fn hang_up(control: &Control) -> io::Result<Said> {
-    let grace_ms = u64::try_from(crate::agent::SESSION_GRACE.as_millis()).unwrap_or(u64::MAX);
-    control.send(&ToSession::End { grace_ms })?;
-    control.next().await
 }
 
 /// When reading a terminal ends.
@@ -250,7 +217,7 @@ async fn output(
             Until::TerminalCloses => fill(master, &mut out.buffer).await,
             Until::Silent => {
                 let silent = (Instant::now() + SILENCE).min(deadline);
-                match tokio::time::timeout_at(silent, fill(master, &mut out.buffer)).await {
+                match timeout_at(silent, fill(master, &mut out.buffer)).await {
                     Ok(filled) => filled,
                     Err(_) => return Ok(()),
                 }
@@ -302,15 +269,16 @@ fn read_available(master: &OwnedFd, buffer: &mut BytesMut) -> io::Result<Found> 
     Ok(Found::Full)
 }
 
-/// Link to terminal; returns when the client is gone.
+/// Link to terminal, after what was typed before; returns when the client is gone. Without that the primer is yet to come.
 async fn input(
     master: &AsyncFd<OwnedFd>,
     inbox: &mut Inbox,
     outbox: &Tagged,
     control: &Control,
-    mut primed: bool,
+    typed: Option<Held>,
 ) {
-    let mut held = Held::default();
+    let mut primed = typed.is_some();
+    let mut held = typed.unwrap_or_default();
     loop {
         tokio::select! {
             packet = inbox.next(), if !held.is_full() => {
@@ -359,22 +327,11 @@ fn other(packet: &Packet, master: &AsyncFd<OwnedFd>, control: &Control) {
                 },
             ),
         },
-        Some(PacketType::AgentSessionSignal) => signal(packet, control),
+        Some(PacketType::AgentSessionSignal) => relay::signal(packet, control),
         _ => Ok(()),
     };
     if let Err(error) = result {
         tracing::debug!("{} has no effect: {error}", packet.r#type);
-    }
-}
-
-/// Passes a signal on; a number that is none is ignored.
-pub(super) fn signal(packet: &Packet, control: &Control) -> io::Result<()> {
-    let number = std::str::from_utf8(&packet.payload)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    match number {
-        Some(number @ 1..=64) => control.send(&ToSession::Signal { number }),
-        _ => Ok(()),
     }
 }
 
