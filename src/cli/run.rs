@@ -16,6 +16,7 @@ use crate::sys::Inherited;
 /// Options of `hoop run`.
 #[derive(Args)]
 #[command(
+    about = "Run an application in the foreground, with consoles and tasks beside it",
     after_help = "Everything after the first word of CMD belongs to CMD. Without --key the application is reachable from \
     this machine only, by `hoop connect NAME`. Without CMD the agent alone runs in the foreground."
 )]
