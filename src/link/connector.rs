@@ -56,9 +56,11 @@ impl Connector {
                 let stream = connect_tcp(&address).await?;
                 match tls {
                     None => Ok(Box::new(stream) as Box<dyn Io>),
-                    Some(tls) => {
-                        Ok(Box::new(tls.handshake(stream).await.map_err(no_tls)?) as Box<dyn Io>)
-                    }
+                    Some(tls) => Ok(Box::new(
+                        tls.handshake(stream)
+                            .await
+                            .map_err(|error| no_tls(&error))?,
+                    ) as Box<dyn Io>),
                 }
             }
         });
@@ -98,7 +100,7 @@ impl Connector {
 }
 
 /// What a failed handshake most often means, beside what it was.
-fn no_tls(error: io::Error) -> io::Error {
+fn no_tls(error: &io::Error) -> io::Error {
     let advice = "a gateway that speaks plain text is reached by a grpc:// address";
     io::Error::new(error.kind(), format!("no TLS: {error} ({advice})"))
 }
