@@ -7,6 +7,7 @@ mod age;
 
 use std::collections::HashMap;
 
+use http::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::client::http::Answer;
@@ -64,15 +65,38 @@ pub async fn run(context: &Context, command: AdminCommand) -> Result<i32, Client
     match command {
         AdminCommand::CreateAgent { name, mode } => {
             let mode = mode.unwrap_or_default();
-            let body = serde_json::to_vec(&CreateAgent { name, mode })
-                .map_err(|error| unreadable(&error))?;
-            let answer = ask(api.post("agents", body).await)?;
+            let body = serde_json::to_vec(&CreateAgent {
+                name: name.clone(),
+                mode,
+            })
+            .map_err(|error| unreadable(&error))?;
+            let answer = api.post("agents", body).await;
+            if answer
+                .as_ref()
+                .is_ok_and(|answer| answer.status == StatusCode::CONFLICT)
+            {
+                return Err(ClientError::Request(format!(
+                    "agent {name:?} exists already; its key was shown when it was made: delete it to make a new one"
+                )));
+            }
+            let answer = ask(answer)?;
             let created: CreatedAgent = parse(&answer)?;
             context.print(&format!("{}\n", created.token))?;
         }
         AdminCommand::DeleteAgent { name } => {
             let name = name.strip_prefix("agent/").unwrap_or(&name);
             let path = format!("agents/{}", utf8_percent_encode(name, IN_PATH));
+            // The gateway deletes what is absent without a word; here a mistyped name must not look like a revoked key.
+            let known = api.get(&path).await;
+            if known
+                .as_ref()
+                .is_ok_and(|answer| answer.status == StatusCode::NOT_FOUND)
+            {
+                return Err(ClientError::Request(format!(
+                    "there is no agent {name:?}: nothing was deleted"
+                )));
+            }
+            ask(known)?;
             ask(api.delete(&path).await)?;
             context.print(&format!("agent {name:?} deleted\n"))?;
         }

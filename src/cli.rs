@@ -1,7 +1,8 @@
 //! The command line: arguments → validated configuration → one call; one place prints an error and one number leaves.
 //!
 //! `hoop session` and `hoop agent` are started by our own processes and take no options; they are dispatched before anything
-//! else is parsed, because a session's start is somebody's wait for a prompt.
+//! else is parsed, because a session's start is somebody's wait for a prompt. `hoop run` is parsed without the other
+//! commands' options being laid out, which would take longer than all the rest that is done before the application starts.
 
 #[cfg(feature = "agent")]
 mod agent;
@@ -16,12 +17,15 @@ mod life;
 mod local;
 mod run;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::sys::Inherited;
+
+/// Columns of a help text.
+const MAX_WIDTH: usize = 100;
 
 /// Exit code for wrong usage.
 const USAGE: i32 = 2;
@@ -33,7 +37,7 @@ const FAILED: i32 = 125;
 #[command(
     name = "hoop",
     version,
-    max_term_width = 100,
+    max_term_width = MAX_WIDTH,
     disable_help_subcommand = true
 )]
 struct Cli {
@@ -43,7 +47,6 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run an application in the foreground, with consoles and tasks beside it
     #[command(visible_alias = "r")]
     Run(run::Options),
     /// Start a gateway, or an agent without an application
@@ -80,17 +83,40 @@ pub fn main(mut inherited: Inherited) -> i32 {
         Some("agent") if arguments.len() == 2 => return agent::beside(&inherited),
         _ => {}
     }
-    let parsed = Cli::command()
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = parse(&arguments);
     match parsed {
-        Ok(cli) => dispatch(cli.command, &mut inherited),
+        Ok(command) => dispatch(command, &mut inherited),
         Err(error) => {
             // A reader that is gone has seen enough.
             let _gone = error.print();
             error.exit_code()
         }
     }
+}
+
+fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
+    match arguments.split_first() {
+        Some((_, words))
+            if words
+                .first()
+                .is_some_and(|word| word == "run" || word == "r") =>
+        {
+            let matches = run_alone().try_get_matches_from(words)?;
+            run::Options::from_arg_matches(&matches).map(Command::Run)
+        }
+        _ => {
+            let matches = Cli::command().try_get_matches_from(arguments)?;
+            Cli::from_arg_matches(&matches).map(|cli| cli.command)
+        }
+    }
+}
+
+/// The command `run` as it is among the others.
+fn run_alone() -> clap::Command {
+    let command = clap::Command::new("run")
+        .bin_name("hoop run")
+        .max_term_width(MAX_WIDTH);
+    run::Options::augment_args(command)
 }
 
 fn dispatch(command: Command, inherited: &mut Inherited) -> i32 {
@@ -118,4 +144,23 @@ fn say(line: &str) {
 /// A variable of our environment, if it is set, not empty and text.
 fn variable(name: impl AsRef<OsStr>) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, run_alone};
+    use clap::CommandFactory;
+
+    #[test]
+    fn run_reads_the_same_alone_as_among_the_others() {
+        let mut all = Cli::command();
+        all.build();
+        let among = all.find_subcommand_mut("run").unwrap();
+        let mut alone = run_alone();
+        alone.build();
+        assert_eq!(
+            alone.render_long_help().to_string(),
+            among.render_long_help().to_string()
+        );
+    }
 }

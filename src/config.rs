@@ -98,6 +98,11 @@ pub struct Address {
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// Only some of the three variables are set: whoever set one means that gateway and no other.
+    #[error(
+        "HOOP_GRPCURL, HOOP_APIURL and HOOP_TOKEN belong together: set all three, or none of the addresses"
+    )]
+    Partial,
     /// A file cannot be read.
     #[error("cannot read {}: {reason}", .path.display())]
     File {
@@ -156,10 +161,13 @@ pub fn is_loopback(host: &str) -> bool {
 /// The gateway that the environment names, without looking at files.
 pub fn from_environment(variables: Variables<'_>) -> Result<Option<Gateway>, ConfigError> {
     let get = |name| non_empty(variables, name);
-    let (Some(grpc), Some(api_url), Some(token)) =
-        (get("HOOP_GRPCURL"), get("HOOP_APIURL"), get("HOOP_TOKEN"))
-    else {
+    let (grpc, api_url, token) = (get("HOOP_GRPCURL"), get("HOOP_APIURL"), get("HOOP_TOKEN"));
+    // A token alone is for a gateway on this machine.
+    if grpc.is_none() && api_url.is_none() {
         return Ok(None);
+    }
+    let (Some(grpc), Some(api_url), Some(token)) = (grpc, api_url, token) else {
+        return Err(ConfigError::Partial);
     };
     Ok(Some(Gateway {
         grpc: Some(address("HOOP_GRPCURL", &grpc)?),
@@ -351,7 +359,10 @@ mod tests {
         assert_eq!(gateway.source, Source::Environment);
         assert_eq!(gateway.grpc, Address::parse("grpc://env:8010"));
         assert_eq!(gateway.token.unwrap().expose(), "envtoken");
-        let gateway = load_with(&all[..3]).unwrap().unwrap();
+        // An address without the rest would lead to another gateway than the one that was meant.
+        assert!(matches!(load_with(&all[..3]), Err(ConfigError::Partial)));
+        let token_alone = [all[0], all[2]];
+        let gateway = load_with(&token_alone).unwrap().unwrap();
         assert_eq!(
             gateway.source,
             Source::File(home.path().join(".hoop/config.toml"))

@@ -418,7 +418,7 @@ fn inherit(command: &mut Command, descriptors: [(OwnedFd, i32); 2]) {
 #[test]
 fn keys_and_signals_reach_the_foreground() {
     let (session, mut terminal) = Session::console(
-        "trap 'echo got int' INT; trap 'echo got usr1' USR1; echo ready; while :; do read -t 0.05 x && exit 2; done",
+        "trap 'echo got int' INT; trap 'echo got usr1' USR1; echo ready; trap 'exit 2' QUIT; while :; do sleep 0.01; done",
     );
     terminal.until("ready");
     terminal.keys("\x03");
@@ -429,12 +429,12 @@ fn keys_and_signals_reach_the_foreground() {
     terminal.until("got usr1");
     session.say(&ToSession::Signal { number: 0 });
     session.say(&ToSession::Signal { number: 65 });
-    terminal.keys("\n");
+    terminal.keys("\x1c");
     assert_eq!(session.exited().code(), Some(2));
 
     // A job of a shell has a group of its own, and is in the foreground.
     let (session, mut terminal) = Session::console(
-        "set -m; bash -c 'trap \"echo job got it; exit\" USR1; echo ready; while :; do read -t 0.05 x; done'; exit 3",
+        "set -m; bash -c 'trap \"echo job got it; exit\" USR1; echo ready; while :; do sleep 0.01; done'; exit 3",
     );
     terminal.until("ready");
     session.say(&ToSession::Signal {

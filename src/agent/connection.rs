@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use super::sessions::{Framing, Sessions};
-use super::{Config, revocation};
+use super::{Config, SESSION_GRACE, revocation};
 use crate::link::backoff::Backoff;
 use crate::link::{Identity, Link, LinkError};
 use crate::protocol::rpc::PreConnectRequest;
@@ -24,6 +24,8 @@ use crate::protocol::{KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, Packet, PacketType};
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// Delays after a refusal that only a person can lift: a bad key, a name that belongs to another agent.
 const REFUSED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// How long programs have when the key is refused: with the time it takes to notice, all is over within 2 s.
+const REFUSED_GRACE: Duration = Duration::from_secs(1);
 /// How long a gateway may take to accept the control stream, which has no deadline of its own.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Packets of all sessions and keep-alives that wait to be written on the control stream; senders wait when it is full.
@@ -93,7 +95,9 @@ pub(super) async fn keep(config: Arc<Config>, stop: CancellationToken, count: wa
 fn describe(end: &End) -> String {
     match end {
         End::Link(error) if error.is_unauthenticated() => {
-            format!("the gateway does not accept the agent's key ({error})")
+            format!(
+                "the gateway does not accept the agent's key ({error}); `hoop admin create agent NAME` makes a new one"
+            )
         }
         _ => end.to_string(),
     }
@@ -151,7 +155,12 @@ async fn serve(
         // The link must live while sessions say how they ended.
         sessions.finish().await;
     } else {
-        sessions.lost(&end.to_string());
+        let grace = if is_refusal(&end) {
+            REFUSED_GRACE
+        } else {
+            SESSION_GRACE
+        };
+        sessions.lost(&end.to_string(), grace);
     }
     end
 }
@@ -159,13 +168,7 @@ async fn serve(
 /// Tells the gateway what we serve and learns what it can.
 async fn announce(config: &Config, link: &mut Link) -> Result<(), End> {
     if config.connection.is_none() {
-        return match link.health_check().await {
-            // A gateway without the call is one without our capabilities.
-            Err(LinkError::Refused(status)) if status.code() == tonic::Code::Unimplemented => {
-                Ok(())
-            }
-            answer => Ok(answer?),
-        };
+        return Ok(link.health_check().await?);
     }
     let answer = link.pre_connect(announcement(config)).await?;
     if answer.status == "BACKOFF" && !answer.message.is_empty() {

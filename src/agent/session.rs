@@ -13,7 +13,7 @@ mod task;
 mod terminal;
 
 use std::ffi::CString;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::closing::Outcome;
 use self::pipe::{Inbox, Pipe};
-use super::{Config, environment};
+use super::{Config, SESSION_GRACE, environment};
 use crate::protocol::params::ConnectionParams;
 use crate::protocol::{Packet, PacketType, spec};
 
@@ -32,16 +32,25 @@ const FAREWELL: Duration = Duration::from_secs(5);
 #[derive(Clone, Default)]
 pub(super) struct Ending {
     token: CancellationToken,
-    cause: Arc<Mutex<Option<String>>>,
+    told: Arc<OnceLock<Told>>,
+}
+
+/// What an ending was told.
+struct Told {
+    cause: String,
+    grace: Duration,
 }
 
 impl Ending {
     /// Ends the session; the first cause counts.
     pub(super) fn end(&self, cause: &str) {
-        self.cause
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_with(|| cause.to_owned());
+        self.end_within(cause, SESSION_GRACE);
+    }
+
+    /// The same with another time for the program between the hang-up and KILL.
+    pub(super) fn end_within(&self, cause: &str, grace: Duration) {
+        let cause = cause.to_owned();
+        self.told.get_or_init(|| Told { cause, grace });
         self.token.cancel();
     }
 
@@ -51,11 +60,13 @@ impl Ending {
     }
 
     /// Why, once it is to end.
-    fn cause(&self) -> Option<String> {
-        self.cause
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn cause(&self) -> Option<&str> {
+        self.told.get().map(|told| told.cause.as_str())
+    }
+
+    /// How long what is to end has.
+    fn grace(&self) -> Duration {
+        self.told.get().map_or(SESSION_GRACE, |told| told.grace)
     }
 }
 
@@ -100,14 +111,12 @@ pub(super) async fn serve(config: Arc<Config>, open: Packet, mut pipe: Pipe, end
             task,
             mut running,
         }) => {
-            let cause = ending.cause();
-            let packet = outcome.packet(task, cause.as_deref());
+            let packet = outcome.packet(task, ending.cause());
             let leave = farewell(&mut pipe, packet);
             match &mut running {
                 None => leave.await,
                 Some(started) => {
-                    let end =
-                        process::end(&mut started.child, &started.control, super::SESSION_GRACE);
+                    let end = process::end(&mut started.child, &started.control, ending.grace());
                     tokio::join!(leave, end);
                 }
             }

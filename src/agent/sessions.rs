@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
-use super::Config;
 use super::session::pipe::{self, Inbox, Outbox, Pipe};
 use super::session::{self, Ending};
+use super::{Config, SESSION_GRACE};
 use crate::link::Link;
 use crate::protocol::spec::meta;
 use crate::protocol::{MAX_SESSIONS, Packet, PacketType};
@@ -81,21 +82,21 @@ impl Sessions {
         }
     }
 
-    /// The link is gone: every session ends.
-    pub(super) fn lost(&self, reason: &str) {
+    /// The link is gone: every session ends, its program within `grace`.
+    pub(super) fn lost(&self, reason: &str, grace: Duration) {
         for entry in self
             .table
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .values()
         {
-            entry.ending.end(reason);
+            entry.ending.end_within(reason, grace);
         }
     }
 
     /// Ends every session and waits until their processes are gone.
     pub(super) async fn finish(&self) {
-        self.lost("the application ended");
+        self.lost("the application ended", SESSION_GRACE);
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();

@@ -174,6 +174,7 @@ fn settle(inherited: &Inherited, directory: OwnedFd, program: OwnedFd) -> Place 
     let environment = Base::new(inherited.environ());
     // Without /proc, or where a sandbox forbids it, the score stays as it is.
     let _optional = process::set_oom_score_adj(OOM_SCORE);
+    process::set_name(c"hoop agent");
     inherited.make_non_dumpable();
     inherited.set_up_like_std();
     let directory_name = nix::unistd::fchdir(&directory)
@@ -199,16 +200,18 @@ async fn attend(start: AgentStart, place: Place, supervised: Option<&Supervised>
     let Some(key) = start.key.clone() else {
         return Box::pin(local::attend(&start, place.into_local(command), supervised)).await;
     };
-    let key = match Dsn::parse(&key) {
-        Ok(Some(key)) => key,
-        Ok(None) | Err(_) if supervised.is_none() => {
-            say("the key cannot be used: it is not SCHEME://NAME:SECRET@HOST:PORT");
-            return USAGE;
-        }
-        Ok(None) | Err(_) => {
-            tracing::error!(
-                "the key cannot be used: it is not SCHEME://NAME:SECRET@HOST:PORT; no console is served"
+    let parsed = Dsn::parse(&key).map_err(|error| error.to_string());
+    let key = match parsed.and_then(|key| key.ok_or_else(|| "it is empty".to_owned())) {
+        Ok(key) => key,
+        Err(error) => {
+            let line = format!(
+                "the key cannot be used: {error}; `hoop admin create agent NAME` makes one"
             );
+            if supervised.is_none() {
+                say(&line);
+                return USAGE;
+            }
+            tracing::error!("no console is served: {line}");
             wait(supervised).await;
             return 0;
         }

@@ -23,7 +23,8 @@ pub(super) enum Command {
     #[command(
         after_help = "On an application's connection, `-- CMD ARGS…` is the whole command; on others the arguments are appended to \
         the connection's command. Exit codes: the task's own; 125 nothing was run; 126 not executable; 127 not found; 128+n died of \
-        signal n; 255 the result is not known."
+        signal n; 255 the result is not known. Standard input is the task's when it is a pipe or a file; a terminal is not read: use \
+        -i or -f."
     )]
     Exec(Exec),
     /// List what can be reached: applications on this machine, and a gateway's connections
@@ -42,14 +43,10 @@ pub(super) struct Connect {
     /// The application or connection
     name: Option<String>,
     /// Arguments for the connection's command
-    #[arg(
-        value_name = "ARG",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "ARG", trailing_var_arg = true)]
     arguments: Vec<String>,
     /// Set a variable in the console (may be repeated)
-    #[arg(short, long = "env", value_name = "NAME=VALUE")]
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
     variables: Vec<String>,
     /// Say nothing but the console
     #[arg(short, long)]
@@ -65,14 +62,10 @@ pub(super) struct Exec {
     /// The application or connection
     name: Option<String>,
     /// The command, or arguments for the connection's command
-    #[arg(
-        value_name = "CMD",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "CMD", trailing_var_arg = true)]
     arguments: Vec<String>,
     /// Set a variable in the task (may be repeated)
-    #[arg(short, long = "env", value_name = "NAME=VALUE")]
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
     variables: Vec<String>,
     /// The task's standard input, as text
     #[arg(short, long, value_name = "TEXT", conflicts_with = "file")]

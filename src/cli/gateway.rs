@@ -74,12 +74,23 @@ pub(super) fn start(options: Options, inherited: &Inherited) -> i32 {
     let code = match runtime.block_on(serve(config)) {
         Ok(()) => 0,
         Err(error) => {
-            say(&error.to_string());
+            say(&format!("{error}{}", advice(&error)));
             FAILED
         }
     };
     runtime.shutdown_background();
     code
+}
+
+/// What a person can do about an error.
+fn advice(error: &GatewayError) -> &'static str {
+    match error {
+        GatewayError::Bind { .. } => {
+            "; another gateway may be running: choose other addresses with --grpc and --http"
+        }
+        GatewayError::Data { .. } => "; choose another --data-dir",
+        _ => "",
+    }
 }
 
 async fn serve(config: Config) -> Result<(), GatewayError> {

@@ -16,6 +16,7 @@ use crate::sys::Inherited;
 /// Options of `hoop run`.
 #[derive(Args)]
 #[command(
+    about = "Run an application in the foreground, with consoles and tasks beside it",
     after_help = "Everything after the first word of CMD belongs to CMD. Without --key the application is reachable from \
     this machine only, by `hoop connect NAME`. Without CMD the agent alone runs in the foreground."
 )]
@@ -44,11 +45,7 @@ pub(super) struct Options {
     #[command(flatten)]
     supervising: Supervising,
     /// The application and its arguments
-    #[arg(
-        value_name = "CMD",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "CMD", trailing_var_arg = true)]
     application: Vec<OsString>,
 }
 
@@ -70,7 +67,8 @@ pub(super) fn run(options: Options, inherited: &mut Inherited) -> i32 {
     let key = options
         .key
         .filter(|key| !key.is_empty())
-        .or_else(|| variable("HOOP_DSN"));
+        .or_else(|| variable("HOOP_DSN"))
+        .map(|key| key.trim().to_owned());
     let name = options.name.filter(|name| !name.is_empty());
     if let Some(Err(reason)) = name.as_deref().map(check_name) {
         say(&format!("--name: {reason}"));

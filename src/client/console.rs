@@ -142,7 +142,7 @@ impl Front for Console<'_> {
             None => (chunk, false),
         };
         if leaves {
-            return leave(UNKNOWN, Some("hoop: left the console".to_owned()));
+            return leave(UNKNOWN, Some("\r\nhoop: left the console".to_owned()));
         }
         if !typed.is_empty() {
             outbox.push(Packet::new(PacketType::AgentTerminalWriteStdin).payload(typed));

@@ -63,6 +63,7 @@ enum Source {
 pub async fn exec(context: &Context, options: ExecOptions) -> Result<i32, ClientError> {
     let variables = variables(&options.variables)?;
     let (mut source, input) = source(context, &options)?;
+    let has_input = !input.is_empty() || matches!(source, Source::Read(_));
     let progress = Progress::start(context, options.silent);
     let peer = target::open(context, options.name.as_deref(), options.local).await?;
     let shared = peer.link.capabilities();
@@ -85,6 +86,7 @@ pub async fn exec(context: &Context, options: ExecOptions) -> Result<i32, Client
     let mut task = Task {
         context,
         silent: options.silent,
+        has_input,
         request: &request,
         source: Some(source),
         start: None,
@@ -159,6 +161,8 @@ fn cannot_read(error: &std::io::Error) -> ClientError {
 struct Task<'a> {
     context: &'a Context,
     silent: bool,
+    /// Whether there is anything to read for the program.
+    has_input: bool,
     request: &'a Request,
     source: Option<Source>,
     /// Starts the program with its whole input; waits for that.
@@ -250,7 +254,7 @@ impl Task<'_> {
                 "hoop: the arguments are appended to the command of the connection: {command}"
             ));
         }
-        if self.context.is_watched() && !accepted.task {
+        if self.context.is_watched() && !accepted.task && self.has_input {
             self.context.say(&format!(
                 "<stdin-input> | {command} (the input is piped to this command)"
             ));

@@ -233,7 +233,8 @@ impl Session {
 
     fn closed(&self, packet: &Packet) -> End {
         let said = printable(&packet.payload);
-        let message = (!said.is_empty() && !says_only_the_code(&said)).then_some(said);
+        let message =
+            (!said.is_empty() && !says_only_the_code(&said)).then(|| format!("hoop: {said}"));
         if let Some(code) = packet.text(spec::NOT_STARTED) {
             let code = code.parse().unwrap_or(NOT_RUN);
             return End { code, message };
@@ -339,11 +340,11 @@ mod tests {
         assert_eq!(said("failed executing command, reason=exit status 3"), None);
         assert_eq!(
             said("exit status 3, core dumped").as_deref(),
-            Some("exit status 3, core dumped")
+            Some("hoop: exit status 3, core dumped")
         );
         assert_eq!(
             said("denied\nReason: \u{1b}[2Jno\u{202e}\r\n").as_deref(),
-            Some("denied\nReason: \u{fffd}[2Jno\u{fffd}")
+            Some("hoop: denied\nReason: \u{fffd}[2Jno\u{fffd}")
         );
     }
 

@@ -169,7 +169,7 @@ impl State {
             },
             Self::Open(stream) => {
                 let packet = stream.message().await;
-                Some(packet.map_err(|status| status.message().to_owned()))
+                Some(packet.map_err(|status| crate::link::told(&status).to_owned()))
             }
         }
     }

@@ -56,7 +56,9 @@ impl Connector {
                 let stream = connect_tcp(&address).await?;
                 match tls {
                     None => Ok(Box::new(stream) as Box<dyn Io>),
-                    Some(tls) => Ok(Box::new(tls.handshake(stream).await?) as Box<dyn Io>),
+                    Some(tls) => {
+                        Ok(Box::new(tls.handshake(stream).await.map_err(no_tls)?) as Box<dyn Io>)
+                    }
                 }
             }
         });
@@ -93,6 +95,12 @@ impl Connector {
     pub fn connect(&self) -> impl Future<Output = io::Result<Box<dyn Io>>> + Send + use<> {
         (self.connect)()
     }
+}
+
+/// What a failed handshake most often means, beside what it was.
+fn no_tls(error: io::Error) -> io::Error {
+    let advice = "a gateway that speaks plain text is reached by a grpc:// address";
+    io::Error::new(error.kind(), format!("no TLS: {error} ({advice})"))
 }
 
 /// Splits `host:port`; brackets around an IPv6 address are taken off.

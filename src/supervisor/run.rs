@@ -212,15 +212,16 @@ impl Supervisor<'_> {
             if self.waiting.wait(socket, self.machine.deadline()) {
                 self.listen();
             }
-            // Children first: whether a CONT is to be passed on depends on whether the application is still stopped.
+            // Taken before children are asked for: a CHLD that is taken after would announce a change that nobody looks at.
+            let signals: Vec<_> = std::iter::from_fn(|| self.waiting.next_signal())
+                .take(SIGNALS_PER_TURN)
+                .collect();
+            // Told after: whether a CONT is to be passed on depends on whether the application is still stopped.
             self.reap();
             if let Some(exit) = self.perform() {
                 return exit;
             }
-            for _ in 0..SIGNALS_PER_TURN {
-                let Some(signal) = self.waiting.next_signal() else {
-                    break;
-                };
+            for signal in signals {
                 self.handle(Event::Signal(signal));
             }
         }

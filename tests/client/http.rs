@@ -58,6 +58,7 @@ impl Api {
                     StatusCode::CREATED,
                     r#"{"token":"grpc://a:xagt-k@h:1?mode=embedded"}"#,
                 ),
+                ("GET", "/api/agents/a%20b%2Fc") => (StatusCode::OK, "{}"),
                 ("DELETE", _) => (StatusCode::NO_CONTENT, ""),
                 _ => (StatusCode::NOT_FOUND, r#"{"message":"not found"}"#),
             };
@@ -218,10 +219,22 @@ async fn an_agent_is_deleted_by_either_spelling() {
             (0, "agent \"a b/c\" deleted\n")
         );
         assert_eq!(
-            api.asked.lock().unwrap()[0].0,
+            api.asked.lock().unwrap()[1].0,
             "DELETE /api/agents/a%20b%2Fc"
         );
     }
+}
+
+/// A mistyped name must not look like a revoked key.
+#[tokio::test]
+async fn an_agent_that_is_not_there_is_not_said_to_be_deleted() {
+    let mut api = Api::new();
+    let command = AdminCommand::DeleteAgent {
+        name: "typo".to_owned(),
+    };
+    let (result, out) = run(&mut api, command).await;
+    assert_eq!((result.unwrap_err().exit_code(), out.as_str()), (1, ""));
+    assert_eq!(api.asked.lock().unwrap().len(), 1, "nothing was deleted");
 }
 
 #[tokio::test]

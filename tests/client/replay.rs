@@ -282,7 +282,7 @@ async fn tasks_are_as_recorded() {
     assert_eq!((ours, theirs), (1, 1));
     assert_eq!(
         stderr,
-        "missing protocol hoop library for terminal-exec, contact your administrator\n"
+        "hoop: missing protocol hoop library for terminal-exec, contact your administrator\n"
     );
 }
 

@@ -170,7 +170,7 @@ async fn a_task_that_was_not_started_has_the_code_of_the_reason() {
         peer.expect(PacketType::AgentSessionOpen).await;
         let close = close("254").with(spec::NOT_STARTED, "127");
         peer.send(close.payload("cannot run 'nosuch'")).await;
-        assert_eq!(ends.read().await.1, "cannot run 'nosuch'\n");
+        assert_eq!(ends.read().await.1, "hoop: cannot run 'nosuch'\n");
     })
     .await;
     assert_eq!(result.unwrap(), 127);

@@ -19,7 +19,7 @@ use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use std::os::fd::AsFd;
 use tonic::Status;
 
-use super::gateway::{Gateway, Stream};
+use super::gateway::{Gateway, Stream, hoop};
 use crate::process::{Running, eventually};
 
 const SESSION: &str = "e03760f1-3ca2-4ecf-ae41-8a1b29194f4f";
@@ -82,7 +82,11 @@ fn a_task_of_a_gateway_that_is_not_ours() {
         .with(spec::TERMINAL_ARGS, arguments)
         .with(spec::TERMINAL_ENVVARS, gob::encode_string_map(&variables))
         .payload("the input");
-    assert_eq!(stream.raw(), Some(request.clone()), "it is the first packet");
+    assert_eq!(
+        stream.raw(),
+        Some(request.clone()),
+        "it is the first packet"
+    );
     // Kept alive also while nothing is open yet.
     stream.keep_alives(1);
     stream.send(accepted("sh -s a b"));
@@ -99,8 +103,37 @@ fn a_task_of_a_gateway_that_is_not_ours() {
         said.contains("the arguments are appended to the command of the connection: sh -s a b\n"),
         "{said}"
     );
-    assert!(said.ends_with("err\n") && !said.contains("canary"), "{said}");
+    assert!(
+        said.ends_with("err\n") && !said.contains("canary"),
+        "{said}"
+    );
     assert_eq!(gateway.pings(), (0, 1));
+}
+
+/// What is not an option of ours is not taken for a command.
+#[test]
+fn an_option_that_does_not_exist_is_told() {
+    let gateway = Gateway::start();
+    for words in [
+        &["exec", "cap-sh", "--typo", "--", "ls"][..],
+        &["exec", "--typo", "cap-sh"],
+        &["connect", "cap-py", "--typo"],
+        &["run", "--typo", "true"],
+        &["run", "--offline", "--typo", "--", "true"],
+    ] {
+        let mut client = Running::start(&mut gateway.user(words));
+        assert_eq!(client.wait().code(), Some(2), "{words:?}");
+        assert!(client.stderr().contains("--typo"));
+    }
+    // What comes after the command is the command's.
+    for words in [
+        &["run", "--offline", "echo", "-e", "--typo"][..],
+        &["run", "--offline", "--", "echo", "-e", "--typo"],
+    ] {
+        let mut run = Running::start(&mut hoop(words));
+        assert_eq!(run.line(), "--typo");
+        assert!(run.wait().success());
+    }
 }
 
 /// Input from a pipe is read to its end before anything is asked for, and goes out twice, whole.
@@ -153,7 +186,11 @@ fn what_a_status_means_depends_on_when_it_comes() {
     for (opened, status, code) in [
         (false, Status::not_found("connection not found"), 125),
         (false, Status::failed_precondition("agent is offline"), 125),
-        (false, Status::unauthenticated("invalid authentication"), 125),
+        (
+            false,
+            Status::unauthenticated("invalid authentication"),
+            125,
+        ),
         (true, Status::unknown("session killed by the user"), 255),
         (true, Status::cancelled("context canceled"), 255),
         (true, Status::unknown("agent has disconnected"), 255),
@@ -292,8 +329,8 @@ impl Drop for Console {
     }
 }
 
-/// The packets that start a console's program, in any order.
-fn start_program(stream: &mut Stream) {
+/// The packets that start a console's program, the two after the first in any order.
+fn start_program(stream: &mut Stream) -> Packet {
     let open = stream.raw().unwrap();
     assert_eq!(open.kind(), Some(PacketType::AgentSessionOpen));
     assert!(open.payload.is_empty() && !open.spec.contains_key(spec::WINDOW_SIZE));
@@ -303,16 +340,21 @@ fn start_program(stream: &mut Stream) {
     let primer = stream.expect(PacketType::AgentTerminalWriteStdin);
     assert_eq!(&primer.payload[..], b"\n");
     stream.send(packet(PacketType::ClientWriteStdout, ">>> "));
+    open
 }
 
 #[test]
 fn a_console_of_a_gateway_that_is_not_ours() {
     let mut gateway = Gateway::start();
-    let mut console = Console::start(&gateway, &[]);
+    let mut console = Console::start(&gateway, &["-e", "A=x y", "--", "-c", "print()"]);
     let mut stream = gateway.call();
     assert_eq!(stream.meta("verb"), Some("connect"));
     assert_eq!(stream.meta("connection-name"), Some("cap-py"));
-    start_program(&mut stream);
+    let open = start_program(&mut stream);
+    let arguments = gob::decode_strings(&open.spec[spec::TERMINAL_ARGS]).unwrap();
+    assert_eq!(arguments, ["-c", "print()"]);
+    let variables = gob::decode_string_map(&open.spec[spec::TERMINAL_ENVVARS]).unwrap();
+    assert_eq!(variables["envvar:A"], "eCB5");
     console.shows(">>> ");
     assert!(console.is_raw());
     // Every key is the program's; there is no packet for a signal or an end of file.

@@ -37,6 +37,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const WINDOW: u32 = 65_535;
 
 type Reply<T> = Result<Response<T>, Status>;
+type Packets = mpsc::Receiver<Result<Packet, Status>>;
+/// Accepts a call with the packets for it, or refuses it.
+type Accept = oneshot::Sender<Result<Packets, Status>>;
 
 /// A gateway; stops when dropped. Its methods wait, and fail instead of waiting for ever.
 pub(super) struct Gateway {
@@ -70,7 +73,7 @@ struct Connection {
 struct Call {
     metadata: MetadataMap,
     inbound: Streaming<Packet>,
-    accept: oneshot::Sender<Result<mpsc::Receiver<Result<Packet, Status>>, Status>>,
+    accept: Accept,
 }
 
 struct Service {
@@ -112,7 +115,7 @@ impl Transport for Service {
             inbound,
             accept,
         };
-        self.streams.try_send(call).ok().expect("room");
+        assert!(self.streams.try_send(call).is_ok(), "room");
         let packets = accepted
             .await
             .map_err(|_| Status::unavailable("the test has no use for this stream"))??;
@@ -176,21 +179,9 @@ impl Gateway {
         self.key("?mode=standard")
     }
 
-    /// `hoop` with these words, nothing else configured.
-    pub(super) fn hoop(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(HOOP);
-        command
-            .args(words)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", "/nonexistent");
-        apart(&mut command);
-        command
-    }
-
     /// A command of a user of this gateway.
     pub(super) fn user(&self, words: &[&str]) -> Command {
-        let mut command = self.hoop(words);
+        let mut command = hoop(words);
         command
             .env("HOOP_GRPCURL", format!("grpc://{}", self.address))
             .env("HOOP_APIURL", "http://127.0.0.1:1")
@@ -256,6 +247,18 @@ impl Gateway {
     }
 }
 
+/// `hoop` with these words, nothing else configured.
+pub(super) fn hoop(words: &[&str]) -> Command {
+    let mut command = Command::new(HOOP);
+    command
+        .args(words)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", "/nonexistent");
+    apart(&mut command);
+    command
+}
+
 /// The answer of a gateway where nobody waits, or that does not like the name.
 pub(super) fn backoff(message: &str) -> PreConnectResponse {
     PreConnectResponse {
@@ -270,10 +273,7 @@ pub(super) struct Stream {
     handle: Handle,
     inbound: Streaming<Packet>,
     out: mpsc::Sender<Result<Packet, Status>>,
-    accept: Option<(
-        oneshot::Sender<Result<mpsc::Receiver<Result<Packet, Status>>, Status>>,
-        mpsc::Receiver<Result<Packet, Status>>,
-    )>,
+    accept: Option<(Accept, Packets)>,
     /// Received and not yet asked for.
     backlog: Vec<Packet>,
     keep_alives: usize,
@@ -302,7 +302,10 @@ impl Stream {
     pub(super) fn end(mut self, status: Status) {
         match self.accept.take() {
             Some((accept, _)) => accept.send(Err(status)).expect("a peer that waits"),
-            None => wait(&self.handle, "the end", self.out.send(Err(status))).unwrap(),
+            // The peer may have left by itself after the last packet.
+            None => {
+                let _gone = wait(&self.handle, "the end", self.out.send(Err(status)));
+            }
         }
     }
 
@@ -470,10 +473,8 @@ pub(super) fn opening(session: &str, params: &ConnectionParams) -> Packet {
 }
 
 fn wait<T>(handle: &Handle, what: &str, future: impl Future<Output = T>) -> T {
-    match handle.block_on(async { timeout(PATIENCE, future).await }) {
-        Ok(value) => value,
-        Err(_) => panic!("{what}: did not come"),
-    }
+    let value = handle.block_on(async { timeout(PATIENCE, future).await });
+    value.unwrap_or_else(|_| panic!("{what}: did not come"))
 }
 
 /// A connection whose incoming bytes are kept.

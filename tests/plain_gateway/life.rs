@@ -6,19 +6,19 @@ use hoop::protocol::{Packet, PacketType, spec};
 use nix::libc::SIGTERM;
 use tonic::Status;
 
-use super::gateway::{Gateway, Stream, backoff, console};
+use super::gateway::{Gateway, Stream, backoff, console, hoop};
 use crate::process::{Running, eventually, lives, pid};
 
 /// `hoop run` of an application that ends with its standard input.
-fn run(gateway: &Gateway, name: &str, key: &str, command: &str) -> Running {
+fn run(name: &str, key: &str, command: &str) -> Running {
     let words = ["run", "--name", name, "--command", command, "--", "cat"];
-    let mut command = gateway.hoop(&words);
+    let mut command = hoop(&words);
     Running::start(command.env("HOOP_KEY", key))
 }
 
 /// A standard agent.
 pub(super) fn standard(gateway: &Gateway) -> Running {
-    let mut command = gateway.hoop(&["start", "agent"]);
+    let mut command = hoop(&["start", "agent"]);
     Running::start(command.env("HOOP_KEY", gateway.standard_key()))
 }
 
@@ -51,7 +51,7 @@ fn check_identity(stream: &Stream, key: &str) {
 fn a_connection_is_announced_and_then_served_at_once() {
     let mut gateway = Gateway::start();
     let key = gateway.key("?mode=embedded");
-    let mut agent = run(&gateway, "Wéb Äpp", &key, r#"sh -c 'echo "a  b"' x\ y"#);
+    let mut agent = run("Wéb Äpp", &key, r#"sh -c 'echo "a  b"' x\ y"#);
     let announcement = gateway.announcement();
     let bearer = announcement.metadata.get("authorization").unwrap();
     assert_eq!(bearer.to_str().unwrap(), format!("Bearer {key}"));
@@ -74,7 +74,7 @@ fn a_connection_is_announced_and_then_served_at_once() {
 fn only_an_organisations_key_names_its_stream() {
     let mut gateway = Gateway::start();
     let key = gateway.key("");
-    let mut agent = run(&gateway, "org-web", &key, "sh");
+    let mut agent = run("org-web", &key, "sh");
     assert_eq!(gateway.announcement().request.name, "org-web");
     let stream = gateway.call();
     check_identity(&stream, &key);
@@ -102,7 +102,7 @@ fn a_refused_name_is_told_once_and_tried_again() {
     let mut gateway = Gateway::start();
     let text = "connection taken is not being managed by this process, choose another name";
     gateway.answer(Ok(backoff(text)));
-    let mut agent = run(&gateway, "taken", &gateway.key("?mode=embedded"), "sh");
+    let mut agent = run("taken", &gateway.key("?mode=embedded"), "sh");
     for _ in 0..3 {
         gateway.announcement();
     }
@@ -201,12 +201,17 @@ fn a_stream_that_is_refused_or_ends_is_opened_again() {
     assert_eq!(stream.exec("s", &["true"], b"").code, 0);
 }
 
-/// The reference gateway leaves a deleted key's stream and its sessions as they are.
+/// The reference gateway leaves a deleted key's stream and its sessions as they are. A program that does not want to end does
+/// not put the end off.
 #[test]
 fn an_agent_finds_out_that_its_key_was_revoked() {
     let mut gateway = Gateway::start();
     let key = gateway.key("?mode=embedded");
-    let mut agent = run(&gateway, "revoked", &key, "sh -c 'echo $$; sleep 1000'");
+    let mut agent = run(
+        "revoked",
+        &key,
+        r#"sh -c 'trap "" HUP TERM; echo $$; sleep 1000; sleep 1000'"#,
+    );
     let mut stream = gateway.agent();
     stream.open("s", &console(&[]));
     stream.to("s", PacketType::AgentTerminalWriteStdin, "\n");

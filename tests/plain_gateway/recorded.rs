@@ -19,8 +19,8 @@ struct Event {
 }
 
 fn recording(scenario: &str) -> Vec<Event> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(format!("tests/captures/{scenario}.agent.json"));
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/captures/{scenario}.agent.json"));
     let capture: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let stream = &capture["connections"][0]["streams"][0];
     assert_eq!(stream["method"], "/protobuf.Transport/Connect");
@@ -51,8 +51,6 @@ struct Said {
     /// How much of it was recognised, of standard error (`true`) and of standard output.
     recognised: BTreeMap<bool, usize>,
 }
-
-
 
 impl Said {
     fn take(&mut self, packet: &Packet) {
@@ -165,7 +163,10 @@ fn replay(scenario: &str) {
     let mut agent = standard(&gateway);
     let mut stream = gateway.call();
     play(&mut stream, recording(scenario));
-    assert_eq!(stream.exec("after", &["echo", "alive"], b"").stdout(), "alive\n");
+    assert_eq!(
+        stream.exec("after", &["echo", "alive"], b"").stdout(),
+        "alive\n"
+    );
     agent.signal(nix::libc::SIGTERM);
     assert_eq!(agent.wait().code(), Some(0));
 }

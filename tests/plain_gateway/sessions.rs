@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use hoop::protocol::PacketType::{
     AgentExecWriteStdin, AgentSessionClose, AgentTerminalResizeTty, AgentTerminalWriteStdin,
+    ClientSessionOpenOk,
 };
+use hoop::protocol::params::ConnectionParams;
 use hoop::protocol::{gob, spec};
 
-use super::gateway::{Gateway, Stream, console, opening, task};
+use super::gateway::{Gateway, Stream, console, hoop, opening, task};
 use super::life::standard;
 use crate::process::Running;
 
@@ -81,11 +83,11 @@ fn what_is_typed_while_the_size_is_waited_for_is_not_lost() {
 #[test]
 fn a_consoles_output_is_complete_before_its_end() {
     let (_gateway, _agent, mut stream) = start();
-    let script = "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done; exit 3";
+    let script = "yes | head -n 50000; echo end; exit 3";
     stream.open("s", &console(&["sh", "-c", script]));
     stream.to("s", AgentTerminalWriteStdin, "\n");
     let ended = stream.ended("s");
-    let expected: String = (0..20_000).map(|count| format!("{count}\r\n")).collect();
+    let expected = "y\r\n".repeat(50_000) + "end\r\n";
     assert!(ended.stdout() == expected, "{} bytes", ended.stdout.len());
     assert_eq!(ended.code, 3);
     assert!(ended.text.ends_with("exit status 3"), "{}", ended.text);
@@ -268,69 +270,66 @@ fn sessions_with_much_output_share_the_stream() {
 /// the host are no reason to fail.
 #[test]
 fn a_sessions_environment_is_the_applications_under_the_connections() {
-    let mut gateway = Gateway::start();
-    let words = [
-        "run",
-        "--name",
-        "environment",
-        "--command",
-        "env",
-        "--",
-        "cat",
-    ];
-    let mut command = gateway.hoop(&words);
-    command
-        .env("HOOP_KEY", gateway.key("?mode=embedded"))
-        .env("HOOP_TOKEN", "canary")
-        .env("HOOP_DB_URI", "postgres://canary@h/d")
-        .env("PGHOST", "of-the-host")
-        .env("A:B", "odd")
-        .env("TOKEN", "of-the-application");
-    let _agent = Running::start(&mut command);
-    let mut stream = gateway.agent();
-    for (session, mut params) in [("task", task(&["echo"])), ("console", console(&["echo"]))] {
-        let values = [("envvar:PGHOST", "b2Ytc2VjcmV0"), ("envvar:EMPTY", "")];
-        params.env_vars = values
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into();
-        let client = [
-            ("envvar:PGHOST", "eA=="),
-            ("envvar:MINE", "eSB6"),
-            ("envvar:LD_PRELOAD", "eA=="),
-        ];
-        let client = client
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into();
-        stream.send(
-            opening(session, &params).with(spec::TERMINAL_ENVVARS, gob::encode_string_map(&client)),
-        );
-        let ok = stream.next_of(session);
-        assert_eq!(ok.text(spec::CLIENT_COMMAND), Some("env"));
-        let start = if session == "task" {
-            AgentExecWriteStdin
-        } else {
-            AgentTerminalWriteStdin
-        };
-        stream.to(session, start, "");
-        let ended = stream.ended(session);
-        let lines: Vec<&str> = ended.stdout().lines().collect();
-        for line in [
-            "PGHOST=of-secret",
-            "EMPTY=",
-            "MINE=y z",
-            "A:B=odd",
-            "TOKEN=of-the-application",
-            "HOOP_CONNECTION_NAME=web",
-            "HOOP_USER_EMAIL=a@b.c",
-            &format!("HOOP_SESSION_ID={session}"),
-        ] {
-            assert!(lines.contains(&line), "{line}: {lines:?}");
-        }
-        assert_eq!(lines.contains(&"TERM=xterm-256color"), session == "console");
-        let text = ended.stdout();
-        assert!(
-            !text.contains("canary") && !text.contains("LD_PRELOAD"),
-            "{text}"
-        );
+    let beside = ["run", "--name", "env", "--command", "env", "--", "cat"];
+    let alone = ["run", "--name", "env", "--command", "env"];
+    for words in [&beside[..], &alone, &["start", "agent"]] {
+        let mut gateway = Gateway::start();
+        let mut command = hoop(words);
+        command
+            .env("HOOP_KEY", gateway.key("?mode=embedded"))
+            .env("HOOP_DSN", "grpc://canary")
+            .env("HOOP_TOKEN", "canary")
+            .env("HOOP_DB_URI", "postgres://canary@h/d")
+            .env("PGHOST", "of-the-host")
+            .env("A:B", "odd")
+            .env("TOKEN", "of-the-application");
+        let _agent = Running::start(&mut command);
+        let mut stream = gateway.agent();
+        check_environment(&mut stream, "task", task(&["env"]));
+        check_environment(&mut stream, "console", console(&["env"]));
     }
+}
+
+fn check_environment(stream: &mut Stream, session: &str, mut params: ConnectionParams) {
+    let map = |pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    params.env_vars = map(&[("envvar:PGHOST", "b2Ytc2VjcmV0"), ("envvar:EMPTY", "")]);
+    let of_the_client = map(&[
+        ("envvar:PGHOST", "eA=="),
+        ("envvar:MINE", "eSB6"),
+        ("envvar:LD_PRELOAD", "eA=="),
+    ]);
+    let of_the_client = gob::encode_string_map(&of_the_client);
+    stream.send(opening(session, &params).with(spec::TERMINAL_ENVVARS, of_the_client));
+    stream.expect(ClientSessionOpenOk);
+    let start = if session == "task" {
+        AgentExecWriteStdin
+    } else {
+        AgentTerminalWriteStdin
+    };
+    stream.to(session, start, "");
+    let ended = stream.ended(session);
+    let lines: Vec<&str> = ended.stdout().lines().collect();
+    for line in [
+        "PGHOST=of-secret",
+        "EMPTY=",
+        "MINE=y z",
+        "A:B=odd",
+        "TOKEN=of-the-application",
+        "HOOP_CONNECTION_NAME=web",
+        "HOOP_USER_EMAIL=a@b.c",
+        &format!("HOOP_SESSION_ID={session}"),
+    ] {
+        assert!(lines.contains(&line), "{line}: {lines:?}");
+    }
+    assert_eq!(lines.contains(&"TERM=xterm-256color"), session == "console");
+    let text = ended.stdout();
+    assert!(
+        !text.contains("canary") && !text.contains("LD_PRELOAD"),
+        "{text}"
+    );
 }

@@ -68,3 +68,26 @@ fn a_close_ends_an_interactive_shell_at_once() {
         asked.elapsed()
     );
 }
+
+/// What a program says while it ends is read: it does not get stuck on it until it is killed.
+#[test]
+fn a_program_that_says_much_at_its_end_gets_there() {
+    let mut gateway = Gateway::start();
+    let _agent = standard(&gateway);
+    let mut stream = gateway.agent();
+    let script = "trap 'yes | head -n 100000; exit 9' HUP; echo ready; sleep 1000 & wait";
+    let words = ["sh", "-c", script];
+    for (session, params, start) in [
+        ("console", console(&words), AgentTerminalWriteStdin),
+        ("task", task(&words), AgentExecWriteStdin),
+    ] {
+        stream.open(session, &params);
+        stream.to(session, start, "");
+        stream.output(session, "ready");
+        stream.to(session, AgentSessionClose, "");
+        let ended = stream.ended(session);
+        assert_eq!(ended.code, 9, "{session}: {}", ended.text);
+        let count = ended.stdout().matches('y').count();
+        assert_eq!(count, 100_000, "{session}");
+    }
+}

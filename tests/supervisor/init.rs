@@ -48,7 +48,7 @@ fn exit_codes_are_the_applications_and_128_more_for_signals() {
 
 #[test]
 fn signals_from_outside_arrive() {
-    let script = "trap 'echo 15' TERM; trap 'echo 1' HUP; trap 'exit 3' USR2; echo ready; while :; do read -t 0.05 x; done";
+    let script = "trap 'echo 15' TERM; trap 'echo 1' HUP; trap 'exit 3' USR2; echo ready; while :; do sleep 0.01; done";
     let Some(mut running) = as_pid_1("signals", script) else {
         return;
     };

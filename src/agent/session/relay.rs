@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use super::Ending;
 use super::closing::Outcome;
 use super::pipe::LinkGone;
 use super::process::{Control, Said};
-use crate::agent::SESSION_GRACE;
 use crate::control::ToSession;
 use crate::protocol::Packet;
 
@@ -25,6 +25,8 @@ pub(super) async fn until_exit(
     tokio::pin!(output, input);
     let mut output_open = true;
     let mut input_open = true;
+    // Output is read on: a program that says something at its end must not get stuck on it.
+    let mut hung_up = false;
     loop {
         tokio::select! {
             result = &mut output, if output_open => {
@@ -33,21 +35,25 @@ pub(super) async fn until_exit(
                     ending.end(LINK_LOST);
                 }
             }
-            () = &mut input, if input_open => {
+            () = &mut input, if input_open && !hung_up => {
                 input_open = false;
                 ending.end("closed by the client");
             }
             said = control.next() => return (said, !output_open),
-            () = ending.asked() => return (hang_up(control).await, !output_open),
+            () = ending.asked(), if !hung_up => {
+                hung_up = true;
+                if let Err(error) = hang_up(control, ending.grace()) {
+                    return (Err(error), !output_open);
+                }
+            }
         }
     }
 }
 
-/// Has the session process end the program, and waits for its status.
-async fn hang_up(control: &Control) -> io::Result<Said> {
-    let grace_ms = u64::try_from(SESSION_GRACE.as_millis()).unwrap_or(u64::MAX);
-    control.send(&ToSession::End { grace_ms })?;
-    control.next().await
+/// Has the session process end the program.
+fn hang_up(control: &Control, grace: Duration) -> io::Result<()> {
+    let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+    control.send(&ToSession::End { grace_ms })
 }
 
 /// The outcome of what a session process said at the program's end.

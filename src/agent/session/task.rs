@@ -69,7 +69,7 @@ pub(super) async fn run(
     };
     let mut stream = ProcessChunkStream::from(started.child);
     let outcome = relay(&mut stream, &started.control, pipe, ending, input).await;
-    end(&mut stream, &started.control).await;
+    end(&mut stream, &started.control, ending.grace()).await;
     ended(outcome, None)
 }
 
@@ -93,9 +93,9 @@ async fn whole_input(inbox: &mut Inbox) -> Option<Bytes> {
     }
 }
 
-async fn end(stream: &mut ProcessChunkStream, control: &Control) {
+async fn end(stream: &mut ProcessChunkStream, control: &Control, grace: Duration) {
     if let Some(child) = stream.child_mut() {
-        process::end(child, control, crate::agent::SESSION_GRACE).await;
+        process::end(child, control, grace).await;
     }
 }
 

@@ -93,7 +93,7 @@ impl Store {
         if let Some(keep) = self.keep_finished {
             sqlx::query(
                 "delete from sessions where state = 'done' and id not in
-                   (select id from sessions where state = 'done' order by started desc limit $1)",
+                   (select id from sessions where state = 'done' order by started desc, rowid desc limit $1)",
             )
             .bind(keep)
             .execute(&self.pool)
