@@ -172,6 +172,16 @@ fn plan(config: &Config, open: &Packet) -> Result<(Plan, Packet), String> {
     let params = ConnectionParams::decode(encoded)
         .map_err(|error| format!("session {id} failed to decode connection params: {error}"))?;
     let task = params.client_verb != "connect";
+    if let Some(connection) = &config.connection
+        && !params.connection_name.is_empty()
+        && params.connection_name != connection.name
+    {
+        // A key of an agent may have other connections; their commands are not this application's.
+        return Err(format!(
+            "this agent serves the connection {:?} only, not {:?}",
+            connection.name, params.connection_name
+        ));
+    }
     let own_command = open.text(spec::TASK).is_some() && task && config.connection.is_some();
     let command = match &config.connection {
         // What an application's console runs was decided where the application runs.

@@ -10,7 +10,7 @@ use super::gateway::{Gateway, Stream, backoff, console, hoop};
 use crate::process::{Running, eventually, lives, pid};
 
 /// `hoop run` of an application that ends with its standard input.
-fn run(name: &str, key: &str, command: &str) -> Running {
+pub(super) fn run(name: &str, key: &str, command: &str) -> Running {
     let words = ["run", "--name", name, "--command", command, "--", "cat"];
     let mut command = hoop(&words);
     Running::start(command.env("HOOP_KEY", key))
@@ -208,7 +208,7 @@ fn an_agent_finds_out_that_its_key_was_revoked() {
     let mut gateway = Gateway::start();
     let key = gateway.key("?mode=embedded");
     let mut agent = run(
-        "revoked",
+        "web",
         &key,
         r#"sh -c 'trap "" HUP TERM; echo $$; sleep 1000; sleep 1000'"#,
     );

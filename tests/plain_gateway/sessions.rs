@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use hoop::protocol::PacketType::{
     AgentExecWriteStdin, AgentSessionClose, AgentTerminalResizeTty, AgentTerminalWriteStdin,
-    ClientSessionOpenOk,
+    ClientSessionClose, ClientSessionOpenOk,
 };
 use hoop::protocol::params::ConnectionParams;
 use hoop::protocol::{gob, spec};
 
 use super::gateway::{Gateway, Stream, console, hoop, opening, task};
-use super::life::standard;
+use super::life::{run, standard};
 use crate::process::Running;
 
 /// What a typed line does to a program that shows its size and the line.
@@ -270,8 +270,8 @@ fn sessions_with_much_output_share_the_stream() {
 /// the host are no reason to fail.
 #[test]
 fn a_sessions_environment_is_the_applications_under_the_connections() {
-    let beside = ["run", "--name", "env", "--command", "env", "--", "cat"];
-    let alone = ["run", "--name", "env", "--command", "env"];
+    let beside = ["run", "--name", "web", "--command", "env", "--", "cat"];
+    let alone = ["run", "--name", "web", "--command", "env"];
     for words in [&beside[..], &alone, &["start", "agent"]] {
         let mut gateway = Gateway::start();
         let mut command = hoop(words);
@@ -332,4 +332,23 @@ fn check_environment(stream: &mut Stream, session: &str, mut params: ConnectionP
         !text.contains("canary") && !text.contains("LD_PRELOAD"),
         "{text}"
     );
+}
+
+/// With a key that has other connections too, an application's agent runs its own command for its own connection only.
+#[test]
+fn a_session_of_another_connection_is_refused() {
+    let mut gateway = Gateway::start();
+    let key = gateway.key("?mode=standard");
+    let _agent = run("web", &key, "sh");
+    let mut stream = gateway.agent();
+    let other = ConnectionParams {
+        connection_name: "db".to_owned(),
+        ..console(&["psql"])
+    };
+    stream.send(opening("s", &other));
+    let packet = stream.next_of("s");
+    assert_eq!(packet.kind(), Some(ClientSessionClose));
+    assert_eq!(packet.text(spec::EXIT_CODE), Some("254"));
+    let said = String::from_utf8_lossy(&packet.payload).into_owned();
+    assert!(said.contains("\"web\" only, not \"db\""), "{said}");
 }
