@@ -1,72 +1,166 @@
-//! STUB, to be replaced by the real command line: just enough of `run`, `session` and `agent` for the tests of supervisor
-//! and session process.
+//! The command line: arguments → validated configuration → one call; one place prints an error and one number leaves.
+//!
+//! `hoop session` and `hoop agent` are started by our own processes and take no options; they are dispatched before anything
+//! else is parsed, because a session's start is somebody's wait for a prompt. `hoop run` is parsed without the other
+//! commands' options being laid out, which would take longer than all the rest that is done before the application starts.
 
-use std::ffi::OsString;
-use std::io::Read;
-use std::time::Duration;
+#[cfg(feature = "agent")]
+mod agent;
+#[cfg(feature = "client")]
+mod client;
+mod command;
+#[cfg(feature = "gateway")]
+mod gateway;
+#[cfg(feature = "agent")]
+mod life;
+#[cfg(feature = "agent")]
+mod local;
+mod run;
 
-use crate::control::{AgentStart, SOCKET_FD};
-use crate::supervisor::{self, Config};
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
 use crate::sys::Inherited;
+
+/// Columns of a help text.
+const MAX_WIDTH: usize = 100;
+
+/// Exit code for wrong usage.
+const USAGE: i32 = 2;
+/// Exit code when we failed and nothing was run.
+const FAILED: i32 = 125;
+
+/// Runs an application and serves consoles and tasks in its environment.
+#[derive(Parser)]
+#[command(
+    name = "hoop",
+    version,
+    max_term_width = MAX_WIDTH,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    #[command(visible_alias = "r")]
+    Run(run::Options),
+    /// Start a gateway, or an agent without an application
+    #[cfg(feature = "wire")]
+    Start {
+        #[command(subcommand)]
+        what: Start,
+    },
+    #[cfg(feature = "client")]
+    #[command(flatten)]
+    Client(client::Command),
+}
+
+/// `hoop start …`.
+#[cfg(feature = "wire")]
+#[derive(Subcommand)]
+enum Start {
+    /// Serve the connections that an administrator makes for this key
+    #[cfg(feature = "agent")]
+    Agent(agent::Options),
+    /// Take in agents and clients
+    #[cfg(feature = "gateway")]
+    Gateway(gateway::Options),
+}
 
 /// Runs the command that the arguments name; its exit code.
 pub fn main(mut inherited: Inherited) -> i32 {
-    let mut words = inherited.args().into_iter().skip(1);
-    match words
-        .next()
-        .and_then(|word| word.into_string().ok())
-        .as_deref()
-    {
-        Some("run") => run(&mut inherited, words),
-        Some("session") => crate::session::run(&words.skip(1).collect::<Vec<_>>(), &inherited),
-        Some("agent") => agent(&inherited),
-        _ => 2,
+    let arguments = inherited.args();
+    match arguments.get(1).and_then(|word| word.to_str()) {
+        Some("session") if arguments.len() > 3 => {
+            return crate::session::run(arguments.get(3..).unwrap_or_default(), &inherited);
+        }
+        #[cfg(feature = "agent")]
+        Some("agent") if arguments.len() == 2 => return agent::beside(&inherited),
+        _ => {}
     }
-}
-
-fn run(inherited: &mut Inherited, mut words: impl Iterator<Item = OsString>) -> i32 {
-    let mut agent = AgentStart::default();
-    let mut with_agent = true;
-    while let Some(word) = words.next() {
-        let mut value = || words.next().and_then(|value| value.into_string().ok());
-        match word.to_str() {
-            Some("--name") => agent.name = value(),
-            Some("--key") => agent.key = value(),
-            Some("--command") => {
-                agent.command = value().and_then(|text| shell_words::split(&text).ok());
-            }
-            Some("--no-agent") => with_agent = false,
-            _ => break,
+    let parsed = parse(&arguments);
+    match parsed {
+        Ok(command) => dispatch(command, &mut inherited),
+        Err(error) => {
+            // A reader that is gone has seen enough.
+            let _gone = error.print();
+            error.exit_code()
         }
     }
-    inherited.blank_secrets();
-    inherited.make_non_dumpable();
-    let mut config = Config::new(words.collect());
-    config.agent = with_agent.then_some(agent);
-    if let Some(limit) = std::env::var("HOOP_RUN_AGENT_BACKOFF_MAX")
-        .ok()
-        .and_then(|text| milliseconds(&text))
-    {
-        config.options.agent_backoff_max = limit;
+}
+
+fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
+    match arguments.split_first() {
+        Some((_, words))
+            if words
+                .first()
+                .is_some_and(|word| word == "run" || word == "r") =>
+        {
+            let matches = run_alone().try_get_matches_from(words)?;
+            run::Options::from_arg_matches(&matches).map(Command::Run)
+        }
+        _ => {
+            let matches = Cli::command().try_get_matches_from(arguments)?;
+            Cli::from_arg_matches(&matches).map(|cli| cli.command)
+        }
     }
-    supervisor::run(config, inherited).leave()
 }
 
-fn milliseconds(text: &str) -> Option<Duration> {
-    text.strip_suffix("ms")?
-        .parse()
-        .ok()
-        .map(Duration::from_millis)
+/// The command `run` as it is among the others.
+fn run_alone() -> clap::Command {
+    let command = clap::Command::new("run")
+        .bin_name("hoop run")
+        .max_term_width(MAX_WIDTH);
+    run::Options::augment_args(command)
 }
 
-/// An agent that does nothing but end when the supervisor does.
-fn agent(inherited: &Inherited) -> i32 {
-    inherited.set_up_like_std();
-    let Some(socket) = crate::sys::fd::take_fd(SOCKET_FD) else {
-        return 2;
-    };
-    let mut socket = std::fs::File::from(socket);
-    let mut datagram = vec![0; crate::control::MAX_DATAGRAM];
-    while socket.read(&mut datagram).is_ok_and(|length| length > 0) {}
-    0
+fn dispatch(command: Command, inherited: &mut Inherited) -> i32 {
+    match command {
+        Command::Run(options) => run::run(options, inherited),
+        #[cfg(feature = "agent")]
+        Command::Start {
+            what: Start::Agent(options),
+        } => agent::start(options, inherited),
+        #[cfg(feature = "gateway")]
+        Command::Start {
+            what: Start::Gateway(options),
+        } => gateway::start(options, inherited),
+        #[cfg(feature = "client")]
+        Command::Client(command) => client::run(command, inherited),
+    }
+}
+
+/// Says one line of ours on standard error.
+fn say(line: &str) {
+    // Where standard error is gone, there is nobody to tell.
+    let _gone = std::io::stderr().write_all(format!("hoop: {line}\n").as_bytes());
+}
+
+/// A variable of our environment, if it is set, not empty and text.
+fn variable(name: impl AsRef<OsStr>) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, run_alone};
+    use clap::CommandFactory;
+
+    #[test]
+    fn run_reads_the_same_alone_as_among_the_others() {
+        let mut all = Cli::command();
+        all.build();
+        let among = all.find_subcommand_mut("run").unwrap();
+        let mut alone = run_alone();
+        alone.build();
+        assert_eq!(
+            alone.render_long_help().to_string(),
+            among.render_long_help().to_string()
+        );
+    }
 }

@@ -54,7 +54,7 @@ pub enum LinkError {
         reason: String,
     },
     /// The gateway refused a call.
-    #[error("{}", .0.message())]
+    #[error("{}", told(.0))]
     Refused(Status),
 }
 
@@ -110,12 +110,15 @@ impl Link {
         self.peer.and(Capabilities::OURS)
     }
 
-    /// Asks whether the gateway answers, and what it can.
+    /// Asks whether the gateway answers, and what it can. One without this call has no capabilities.
     pub async fn health_check(&mut self) -> Result<(), LinkError> {
         let request = self.request(HealthCheckRequest {}, &[])?;
         let mut client = self.client.clone();
-        let answer = deadline(client.health_check(request)).await?;
-        self.peer = capabilities_of(&answer);
+        match deadline(client.health_check(request)).await {
+            Ok(answer) => self.peer = capabilities_of(&answer),
+            Err(LinkError::Refused(status)) if status.code() == Code::Unimplemented => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -159,6 +162,17 @@ impl Link {
             map.insert(*key, identity::value(value).map_err(LinkError::Refused)?);
         }
         Ok(request)
+    }
+}
+
+/// What a refusal says to a person. Some texts are the library's own, about a peer that is no gateway or has gone away.
+pub fn told(status: &Status) -> &str {
+    match status.message() {
+        text if text.starts_with("grpc-status header missing") => {
+            "it does not answer as a gateway does"
+        }
+        text if text.starts_with("h2 protocol error") => "the connection to the gateway was lost",
+        text => text,
     }
 }
 

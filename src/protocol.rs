@@ -3,9 +3,16 @@
 //! Rules: no I/O; every decoder takes bytes from outside, is bounded and never panics; what is not known is ignored.
 //! Source of the names and values: hoop's public wire, service `protobuf.Transport`.
 
+pub mod bodies;
 pub mod capabilities;
+pub mod connection_type;
+pub mod environment;
+pub mod gob;
+pub mod name;
 pub mod packet;
+pub mod params;
 pub mod spec;
+pub mod terminal;
 
 /// The generated gRPC contract of `proto/transport.proto`.
 #[allow(

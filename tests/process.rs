@@ -21,21 +21,30 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until a condition holds.
 #[track_caller]
-pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    attempt(condition).unwrap_or_else(|| panic!("{what}: did not happen"))
+}
+
+/// Waits until a condition holds, but not for ever.
+pub(crate) fn attempt<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let limit = Instant::now() + PATIENCE;
     loop {
-        if let Some(value) = condition() {
+        let value = condition();
+        if value.is_some() || Instant::now() > limit {
             return value;
         }
-        assert!(Instant::now() < limit, "{what}: did not happen");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// Says why a test did not run.
+/// Says why a test did not run. Where `HOOP_TEST_NO_SKIP` is 1, every test must run.
 #[expect(clippy::print_stderr, reason = "whoever runs the tests must see it")]
+#[track_caller]
 pub(crate) fn skipped(test: &str, why: &str) {
-    eprintln!("SKIPPED {test}: {why}");
+    let line = format!("SKIPPED {test}: {}", why.trim());
+    let must_run = std::env::var("HOOP_TEST_NO_SKIP").is_ok_and(|value| value == "1");
+    assert!(!must_run, "{line}");
+    eprintln!("{line}");
 }
 
 /// Whether a program can be run.
@@ -92,6 +101,15 @@ impl Running {
             stdin,
             stdout,
         }
+    }
+
+    /// With descriptors as the command says; there is nothing to read or write here.
+    pub(crate) fn start_as_is(command: &mut Command) -> std::io::Result<Self> {
+        Ok(Self {
+            child: command.spawn()?,
+            stdin: None,
+            stdout: None,
+        })
     }
 
     pub(crate) fn pid(&self) -> Pid {

@@ -56,7 +56,9 @@ impl Connector {
                 let stream = connect_tcp(&address).await?;
                 match tls {
                     None => Ok(Box::new(stream) as Box<dyn Io>),
-                    Some(tls) => Ok(Box::new(tls.handshake(stream).await?) as Box<dyn Io>),
+                    Some(tls) => {
+                        Ok(Box::new(tls.handshake(stream).await.map_err(no_tls)?) as Box<dyn Io>)
+                    }
                 }
             }
         });
@@ -95,6 +97,12 @@ impl Connector {
     }
 }
 
+/// What a failed handshake most often means, beside what it was.
+fn no_tls(error: io::Error) -> io::Error {
+    let advice = "a gateway that speaks plain text is reached by a grpc:// address";
+    io::Error::new(error.kind(), format!("no TLS: {error} ({advice})"))
+}
+
 /// Splits `host:port`; brackets around an IPv6 address are taken off.
 pub(super) fn split_address(address: &str) -> io::Result<(&str, u16)> {
     let wrong = || {
@@ -114,6 +122,13 @@ pub(super) fn split_address(address: &str) -> io::Result<(&str, u16)> {
     } else {
         Ok((host, port))
     }
+}
+
+/// Whether `host:port` is this machine, by name or address.
+pub fn is_loopback(address: &str) -> bool {
+    split_address(address).is_ok_and(|(host, _)| {
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
 }
 
 async fn connect_tcp(address: &str) -> io::Result<TcpStream> {
@@ -145,7 +160,7 @@ async fn connect_tcp(address: &str) -> io::Result<TcpStream> {
                 last = io::Error::new(
                     io::ErrorKind::TimedOut,
                     format!("{ip} did not answer within 4 s"),
-                )
+                );
             }
         }
     }
@@ -168,7 +183,7 @@ async fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
         io::Error::other(format!("cannot resolve '{host}': {error}"))
     };
     let resolver = TokioResolver::builder_tokio()
-        .and_then(|builder| builder.build())
+        .and_then(hickory_resolver::ResolverBuilder::build)
         .map_err(|error| failed(&error))?;
     let found = resolver
         .lookup_ip(host)

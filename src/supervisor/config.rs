@@ -11,6 +11,8 @@ pub struct Config {
     pub program: Vec<OsString>,
     /// What the agent beside it needs to know; without, there is none. Pid, version and count of lives are filled in.
     pub agent: Option<AgentStart>,
+    /// Whether the program is one of ours and needs our secrets.
+    pub keep_secrets: bool,
     /// The signal that the application gets when we die; TERM.
     pub on_parent_death: Option<i32>,
     /// The signal that we get, and forward, when our own parent dies; none.
@@ -25,6 +27,7 @@ impl Config {
         Self {
             program,
             agent: None,
+            keep_secrets: false,
             on_parent_death: Some(libc::SIGTERM),
             parent_death: None,
             options: Options::default(),

@@ -39,7 +39,11 @@ pub fn run(config: Config, inherited: &Inherited) -> Exit {
         .agent
         .and_then(|start| prepare_agent(start, inherited));
     let speaks = agent.as_ref().is_some_and(|(_, stderr)| *stderr);
-    let mut environment = Environment::with_pid_of_program(inherited.environ(), std::process::id());
+    let mut environment = if config.keep_secrets {
+        Environment::of_our_own(inherited.environ())
+    } else {
+        Environment::with_pid_of_program(inherited.environ(), std::process::id())
+    };
     let application = match start(
         &config.program,
         &mut environment,

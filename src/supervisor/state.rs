@@ -17,6 +17,10 @@ use crate::sys::Pid;
 use crate::sys::signal::Received;
 use crate::sys::wait::{Change, Status};
 
+/// How long after the application the first agent is started: an application that has ended by then has no use for one, and
+/// one that starts is not to share its processors with it.
+const FIRST_START: Duration = Duration::from_millis(10);
+
 /// First pause before a dead agent is started again; doubles with each death.
 const BACKOFF: Duration = Duration::from_millis(100);
 
@@ -101,7 +105,7 @@ impl Machine {
         now: Instant,
     ) -> Self {
         let agent = if with_agent {
-            Agent::Due(now)
+            Agent::Due(now + FIRST_START)
         } else {
             Agent::None
         };

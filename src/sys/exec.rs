@@ -98,7 +98,19 @@ impl Environment {
 
     /// The same, where `LISTEN_PID` and `WATCHDOG_PID` that name `ours` will name the program that is started.
     pub fn with_pid_of_program<'a>(entries: impl IntoIterator<Item = &'a CStr>, ours: u32) -> Self {
-        let mut environment = Self::new(entries);
+        Self::new(entries).naming_program(ours)
+    }
+
+    /// All entries, our secrets too: for another process of ours.
+    pub fn of_our_own<'a>(entries: impl IntoIterator<Item = &'a CStr>) -> Self {
+        Self {
+            words: Words::new(entries),
+            pids: Vec::new(),
+        }
+    }
+
+    fn naming_program(self, ours: u32) -> Self {
+        let mut environment = self;
         let ours = ours.to_string();
         for (index, entry) in environment.words.strings.iter_mut().enumerate() {
             let value = |name| {

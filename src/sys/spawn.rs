@@ -3,12 +3,16 @@
 //! Why not std: it passes our own signal mask on, changes dispositions, drops the order and duplicates of the environment
 //! and has no fallback for scripts without `#!`. To be used in a process with one thread. The child reports why it could
 //! not execute through a close-on-exec pipe: end-of-file there means that the program runs.
+//!
+//! Who waits for the exec lends the child its memory meanwhile (`vfork`), which is what makes the start quick: copying the
+//! page tables, and then every page that either touches, costs more than everything else before the exec.
 
+use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::{ForkResult, Pid, fork, pipe2};
+use nix::unistd::{Pid, pipe2};
 
 use super::exec::{Environment, Image, Words, exec};
 use super::signal::{SignalSet, set_all_ignored, set_mask};
@@ -16,6 +20,9 @@ use super::{process, signal, wait};
 
 /// Lowest number for descriptors on their way to their places; above all places that are used.
 const PARKING: RawFd = 16;
+
+/// Size of a child's stack, in bytes. It holds a few small arrays and no recursion; unused pages cost nothing.
+const CHILD_STACK: usize = 64 * 1024;
 
 /// Exit code of a child that could not execute.
 const NOT_EXECUTED: i32 = 125;
@@ -90,7 +97,7 @@ pub struct Starting {
 impl Spawn<'_> {
     /// Starts the process and waits until its exec has succeeded.
     pub fn run(&mut self) -> Result<Pid, SpawnError> {
-        let starting = self.start()?;
+        let starting = self.fork(libc::CLONE_VM | libc::CLONE_VFORK)?;
         match starting.failure() {
             None => Ok(starting.pid),
             Some(error) => {
@@ -103,27 +110,43 @@ impl Spawn<'_> {
 
     /// Starts the process without waiting for its exec.
     pub fn start(&mut self) -> Result<Starting, SpawnError> {
+        self.fork(0)
+    }
+
+    fn fork(&mut self, memory: c_int) -> Result<Starting, SpawnError> {
         let failed = |errno| SpawnError {
             step: Step::Fork,
             errno,
         };
         let (report, writer) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
-        let parent = Pid::this();
-        // SAFETY: the child allocates nothing and ends in exec or _exit.
-        match unsafe { fork() }.map_err(failed)? {
-            ForkResult::Child => self.child(&writer, parent),
-            ForkResult::Parent { child } => {
-                self.environment.set_pid(child.as_raw().unsigned_abs());
-                if matches!(self.standing, Standing::NewGroup) {
-                    // In both processes, so that neither has to wait for the other. Refused once the child has executed.
-                    let _done = nix::unistd::setpgid(child, child);
-                }
-                Ok(Starting { pid: child, report })
-            }
+        let mut stack = Vec::<u128>::with_capacity(CHILD_STACK / size_of::<u128>());
+        let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
+        let mut child = Child {
+            spawn: self,
+            writer: writer.as_fd(),
+            parent: Pid::this(),
+        };
+        // SAFETY: the child has a stack and a `Child` that outlive it: its memory is its own copy, or we wait until it has
+        // left this one. It allocates nothing and ends in exec or _exit.
+        let pid = unsafe {
+            libc::clone(
+                Child::main,
+                top.cast(),
+                memory | libc::SIGCHLD,
+                (&raw mut child).cast(),
+            )
+        };
+        let pid = Pid::from_raw(Errno::result(pid).map_err(failed)?);
+        self.environment.set_pid(pid.as_raw().unsigned_abs());
+        if matches!(self.standing, Standing::NewGroup) {
+            // In both processes, so that neither has to wait for the other. Refused once the child has executed.
+            let _done = nix::unistd::setpgid(pid, pid);
         }
+        Ok(Starting { pid, report })
     }
 
-    fn child(&mut self, writer: &OwnedFd, parent: Pid) -> ! {
+    /// In the child: becomes the program, or reports why not.
+    fn child(&mut self, writer: BorrowedFd<'_>, parent: Pid) -> ! {
         let Some(writer) = park(writer.as_raw_fd()) else {
             exit()
         };
@@ -199,6 +222,22 @@ impl Spawn<'_> {
             Errno::result(unsafe { libc::dup2(*slot, *target) })?;
         }
         Ok(())
+    }
+}
+
+/// What a child needs to know.
+struct Child<'a, 'b> {
+    spawn: &'a mut Spawn<'b>,
+    writer: BorrowedFd<'a>,
+    parent: Pid,
+}
+
+impl Child<'_, '_> {
+    /// Where the child begins.
+    extern "C" fn main(child: *mut c_void) -> c_int {
+        // SAFETY: `fork` passes one, which nobody else uses meanwhile.
+        let child = unsafe { &mut *child.cast::<Child<'_, '_>>() };
+        child.spawn.child(child.writer, child.parent)
     }
 }
 

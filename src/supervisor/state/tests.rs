@@ -46,7 +46,8 @@ impl Run {
 
     fn with_agent(options: Options, place: Place) -> Self {
         let mut run = Self::with(options, place, true);
-        assert_eq!(run.after(0), [Action::StartAgent { restarts: 0 }]);
+        assert_eq!(run.after(9), []);
+        assert_eq!(run.after(1), [Action::StartAgent { restarts: 0 }]);
         run.agent_lives();
         run
     }

@@ -1,0 +1,6 @@
+"""A note."""
+from django.db import models
+
+
+class Note(models.Model):
+    text = models.TextField()

@@ -1,0 +1,245 @@
+//! Client, gateway, agent and supervisor together: what a slow client does to others, and what a task's result is worth.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use crate::process::Running;
+use crate::support::hoop::{Place, text};
+
+/// The places in which everything here must hold: this machine alone, and a gateway between.
+fn places() -> [Place; 2] {
+    [Place::local(), Place::with_gateway()]
+}
+
+/// A program of at most `sessions` + 1 tasks, all but one of which write to a reader that does not read.
+#[test]
+fn nine_stalled_clients_do_not_delay_the_tenth() {
+    for place in places() {
+        let _app = place.serve("app", &[], &["sleep", "1000"]);
+        let mut stalled: Vec<Running> = (0..9)
+            .map(|_| {
+                let mut command =
+                    place.command(&["exec", "app", "--", "sh", "-c", "echo begun; exec yes"]);
+                let mut task = Running::start(command.stdin(Stdio::null()));
+                // One line read, then nothing more: the pipe to us is full soon.
+                assert_eq!(task.line(), "begun");
+                task
+            })
+            .collect();
+        let whole = place.exec("app", &["seq", "1", "200000"]);
+        assert_eq!(whole.status.code(), Some(0), "{}", text(&whole.stderr));
+        assert_eq!(text(&whole.stdout).lines().last(), Some("200000"));
+        // The stalled ones are alive, and go on when they are read.
+        for task in &mut stalled {
+            assert!(!task.ended());
+            let mut some = vec![0; 1 << 20];
+            task.stdout.as_mut().unwrap().read_exact(&mut some).unwrap();
+        }
+    }
+}
+
+/// Output is complete when the code is the task's: 5 MB, and the code after it.
+#[test]
+fn a_tasks_output_is_complete_before_its_code() {
+    for place in places() {
+        let _app = place.serve("app", &[], &["sleep", "1000"]);
+        let output = place.exec(
+            "app",
+            &[
+                "sh",
+                "-c",
+                "head -c 5000000 /dev/zero; echo end >&2; exit 3",
+            ],
+        );
+        assert_eq!(output.stdout.len(), 5_000_000);
+        assert_eq!(text(&output.stderr), "end\n");
+        assert_eq!(output.status.code(), Some(3));
+    }
+}
+
+#[test]
+fn every_exit_code_is_the_tasks_own() {
+    let place = Place::local();
+    let _app = place.serve("app", &[], &["sleep", "1000"]);
+    for code in [0, 1, 2, 42, 124, 125, 126, 127, 128, 130, 137, 254, 255] {
+        let output = place.exec("app", &["sh", "-c", &format!("exit {code}")]);
+        assert_eq!(output.status.code(), Some(code));
+    }
+    for (signal, code) in [("HUP", 129), ("INT", 130), ("KILL", 137), ("TERM", 143)] {
+        let output = place.exec("app", &["sh", "-c", &format!("kill -{signal} $$")]);
+        assert_eq!(output.status.code(), Some(code));
+        assert!(
+            text(&output.stderr).contains(&format!("SIG{signal}")),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+}
+
+/// What a background child still holds does not hold up the task's end, and the child is ended.
+#[test]
+fn a_child_left_behind_delays_nothing() {
+    let place = Place::local();
+    let _app = place.serve("app", &[], &["sleep", "1000"]);
+    let output = place.exec("app", &["sh", "-c", "sleep 987 & echo $!; exit 7"]);
+    assert_eq!(output.status.code(), Some(7));
+    let left = crate::process::pid(&text(&output.stdout));
+    crate::process::eventually("the end of what was left", || {
+        (!crate::process::lives(left)).then_some(())
+    });
+}
+
+/// An environment is the application's byte for byte, less our secrets, plus what describes the session.
+#[test]
+fn a_session_has_the_applications_environment() {
+    for place in places() {
+        let mut command = place.application(
+            &["--name", "app"],
+            &["sh", "-c", "cat /proc/$$/environ > env; exec sleep 1000"],
+        );
+        command
+            .env("EMPTY", "")
+            .env("EQUALS", "a=b=c")
+            .env("LINES_OF_IT", "one\ntwo")
+            .env("NAME:ODD", "x");
+        let app = place.start(&mut command);
+        place.reached("app", &app);
+        let set = |bytes: &[u8]| {
+            let entries = bytes
+                .split(|byte| *byte == 0)
+                .map(|entry| String::from_utf8_lossy(entry).into_owned());
+            // What a shell sets for itself, and what describes the session.
+            let kept = entries.filter(|entry| {
+                !["HOOP_", "PWD=", "OLDPWD=", "SHLVL=", "_="]
+                    .iter()
+                    .any(|name| entry.starts_with(name))
+            });
+            kept.collect::<std::collections::BTreeSet<_>>()
+        };
+        let of_app = set(&std::fs::read(place.directory().join("env")).unwrap());
+        let of_session = set(&place.exec("app", &["env", "-0"]).stdout);
+        assert_eq!(of_app, of_session);
+        assert!(of_app.contains("LINES_OF_IT=one\ntwo"));
+        let all = text(&place.exec("app", &["env"]).stdout);
+        assert!(!all.contains("HOOP_KEY"), "{all}");
+        assert!(all.contains("HOOP_CONNECTION_NAME=app"), "{all}");
+    }
+}
+
+/// `hoop list` in the words, and the agents of a gateway.
+#[test]
+fn what_runs_is_listed() {
+    let place = Place::with_gateway();
+    let _app = place.serve("shop", &[], &["sleep", "1000"]);
+    assert_eq!(
+        text(&place.hoop(&["list"]).stdout),
+        " NAME  TYPE    AGENT  STATUS \n─────────────────────────────\n shop  custom  demo   online \n"
+    );
+    let agents = text(&place.hoop(&["admin", "get", "agents"]).stdout);
+    let mut lines = agents.lines();
+    let words = |line: Option<&str>| {
+        line.unwrap()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        words(lines.next()),
+        [
+            "UID", "NAME", "MODE", "VERSION", "HOSTNAME", "PLATFORM", "STATUS"
+        ]
+    );
+    let agent = words(lines.next());
+    assert_eq!(
+        agent.get(1..4).unwrap(),
+        ["demo", "embedded", env!("CARGO_PKG_VERSION")]
+    );
+    assert_eq!(agent.last().unwrap(), "ONLINE");
+}
+
+/// Input of any size is passed on as it comes, and its end is the program's end of file.
+#[test]
+fn a_tasks_input_is_streamed() {
+    for place in places() {
+        let _app = place.serve("app", &[], &["sleep", "1000"]);
+        let mut command = place.command(&[
+            "exec",
+            "app",
+            "--",
+            "sh",
+            "-c",
+            "read -r line; echo \"got $line\"; wc -c",
+        ]);
+        let mut task = Running::start(&mut command);
+        task.say("first\n");
+        // Answered while the input is still open.
+        assert_eq!(task.line(), "got first");
+        let block = "x".repeat(1 << 20);
+        for _ in 0..40 {
+            task.say(&block);
+        }
+        task.stdin = None;
+        assert_eq!(task.line(), (40 << 20).to_string());
+        assert_eq!(task.wait().code(), Some(0));
+    }
+}
+
+/// A client whose standard output is closed dies as a program in a pipe does, and so does the task.
+#[test]
+fn a_closed_pipe_ends_the_task() {
+    use std::os::unix::process::ExitStatusExt;
+    let place = Place::local();
+    let _app = place.serve("app", &[], &["sleep", "1000"]);
+    let mut task =
+        Running::start(&mut place.command(&["exec", "app", "--", "sh", "-c", "echo $$; exec yes"]));
+    let program = crate::process::pid(&task.line());
+    task.stdout = None;
+    let status = task.wait();
+    assert!(
+        status.code() == Some(141) || status.signal() == Some(libc::SIGPIPE),
+        "{status:?}"
+    );
+    crate::process::eventually("the end of the task", || {
+        (!crate::process::lives(program)).then_some(())
+    });
+}
+
+/// The agent alone, in the foreground: a console can be reached, TERM drains it.
+#[test]
+fn an_agent_alone_serves_and_leaves_with_zero() {
+    for place in places() {
+        let mut command = place.command(&["run", "--name", "alone", "--command", "sh"]);
+        if let Some(key) = place.key() {
+            command.env("HOOP_KEY", key);
+        }
+        let mut agent = place.start(&mut command);
+        place.reached("alone", &agent);
+        let output = place.exec("alone", &["sh", "-c", "echo $PPID; exit 5"]);
+        assert_eq!(output.status.code(), Some(5));
+        agent.signal(libc::SIGTERM);
+        assert_eq!(agent.wait().code(), Some(0));
+    }
+}
+
+/// The private socket answers a moment before the agent has announced itself: a client of that moment waits, and is not told
+/// that the name is unknown.
+#[test]
+fn a_client_that_comes_with_the_application_waits_for_it() {
+    for _ in 0..20 {
+        let place = Place::local();
+        let _app = place.run(&["--name", "app"], &["sleep", "1000"]);
+        crate::process::eventually("a private socket", || {
+            let mut files = std::fs::read_dir(place.root().join("run/hoop")).ok()?;
+            files
+                .any(|file| {
+                    file.unwrap()
+                        .path()
+                        .extension()
+                        .is_some_and(|end| end == "sock")
+                })
+                .then_some(())
+        });
+        let output = place.exec("app", &["echo", "here"]);
+        assert_eq!(text(&output.stdout), "here\n", "{}", text(&output.stderr));
+    }
+}
