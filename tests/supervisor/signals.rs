@@ -2,6 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::process::{HOOP, Running, available, pid, skipped, under_run};
 
@@ -94,6 +95,21 @@ fn a_storm_does_not_keep_a_dead_child_or_a_term_waiting() {
     }
     running.signal(libc::SIGTERM);
     assert_eq!(running.wait().signal(), Some(libc::SIGTERM));
+}
+
+/// A CHLD that was taken after children had been asked for left the end of the application unnoticed, or its stop.
+#[test]
+fn an_end_amid_signals_is_noticed() {
+    for round in 0..300_u64 {
+        let mut running = Running::start(&mut under_run(&["sh", "-c", "echo $$; exec sleep 1000"]));
+        let application = pid(&running.line());
+        // Wakes us and means nothing to the application, which ends while we look; nothing comes after that.
+        running.signal(libc::SIGWINCH);
+        let spin = Instant::now() + Duration::from_micros(round);
+        while Instant::now() < spin {}
+        hoop::sys::process::signal(application, libc::SIGKILL).unwrap();
+        assert_eq!(running.wait().signal(), Some(libc::SIGKILL));
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use expectrl::{Eof, Expect, Session, session::OsSession};
 
 use crate::process::{HOOP, available, skipped};
+use hoop::sys::Pid;
 
 /// An interactive shell on a terminal of its own, where `hoop` is the program under test.
 fn shell() -> OsSession {
@@ -46,22 +47,25 @@ fn a_key_comes_from_the_terminal_alone() {
     if !available("python3") {
         return skipped("a_key_comes_from_the_terminal_alone", "no python3");
     }
-    // Counted by who sent it: 128 is the kernel, 0 a process.
-    let receives = "import signal; s = {2, 3, 28}; signal.pthread_sigmask(0, s); print(\"ready\", flush=True)\n\
-        for n in range(6): print(\"from\", signal.sigwaitinfo(s).si_code, flush=True)\n\
-        print(\"then\", signal.sigtimedwait(s, 0.1))";
-    let mut shell = shell();
-    shell
-        .send_line(format!("h python3 -c $'{}'", receives.replace('\n', "\\n")))
-        .unwrap();
-    shell.expect("ready").unwrap();
-    for _ in 0..3 {
-        for key in ["\x03", "\x1c"] {
-            shell.send(key).unwrap();
-            shell.expect("from 128").unwrap();
-        }
+    // Told by who sent it: 128 is the kernel, 0 a process.
+    let receives = "import signal; s = {2, 3, 28}; signal.pthread_sigmask(0, s); print('ready', flush=True)\n\
+        for n in range(2): print('from', signal.sigwaitinfo(s).si_code, flush=True)\n\
+        print('then', signal.sigtimedwait(s, 0.5))";
+    let mut command = std::process::Command::new(HOOP);
+    command.args(["run", "--", "python3", "-c", receives]);
+    crate::process::apart(&mut command);
+    let mut session = Session::spawn(command).unwrap();
+    session.set_expect_timeout(Some(Duration::from_secs(20)));
+    session.expect("ready").unwrap();
+    let supervisor = Pid::from_raw(session.get_process().pid().as_raw());
+    for key in ["\x03", "\x1c"] {
+        // Held back, so that what it might send cannot merge with what the terminal sent.
+        hoop::sys::process::signal(supervisor, libc::SIGSTOP).unwrap();
+        session.send(key).unwrap();
+        session.expect("from 128").unwrap();
+        hoop::sys::process::signal(supervisor, libc::SIGCONT).unwrap();
     }
-    shell.expect("then None").unwrap();
+    session.expect("then None").unwrap();
 }
 
 #[test]
