@@ -243,3 +243,28 @@ fn a_client_that_comes_with_the_application_waits_for_it() {
         assert_eq!(text(&output.stdout), "here\n", "{}", text(&output.stderr));
     }
 }
+
+/// `HOOP_NAME` and `HOOP_COMMAND` stand for the options, and a person at a terminal is told how to get in.
+#[test]
+fn variables_stand_for_options_and_the_way_in_is_told() {
+    let place = Place::local();
+    let mut command = place.application(&[], &["sleep", "1000"]);
+    command
+        .env("HOOP_NAME", "From Env")
+        .env("HOOP_COMMAND", "sh -c 'echo \"it  is\" here; exit 4'");
+    let mut terminal = crate::support::console::Console::start(&command);
+    // Also what the name became.
+    terminal.expect("hoop connect from_env");
+    let mut console = place.console("from_env");
+    console.expect("it  is here");
+    assert_eq!(console.wait(), 4);
+}
+
+/// With a key the default name is the host's, which is unique where the directory's seldom is.
+#[test]
+fn with_a_key_the_default_name_is_the_hosts() {
+    let place = Place::with_gateway();
+    let app = place.run(&[], &["sleep", "1000"]);
+    let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    place.reached(&host.to_lowercase(), &app);
+}
