@@ -142,6 +142,7 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 #[cfg(not(feature = "agent"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with an agent")]
 fn check_name(_: &str) -> Result<(), String> {
     Ok(())
 }
