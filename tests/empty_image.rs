@@ -9,7 +9,7 @@ use std::process::Command;
 
 use hoop::sys::Pid;
 
-use crate::process::{HOOP, eventually, skipped};
+use crate::process::{HOOP, available, eventually, skipped};
 use crate::support::hoop::{Place, Program, text};
 
 /// A static program with a shell in it.
@@ -35,6 +35,10 @@ impl Container {
     fn start(test: &str, place: Place, steps: &[&str]) -> Option<Self> {
         if !Path::new(BUSYBOX).exists() {
             skipped(test, "no static busybox");
+            return None;
+        }
+        if !available("unshare") {
+            skipped(test, "no unshare");
             return None;
         }
         if !place.start(namespace(&place).arg("true")).wait().success() {

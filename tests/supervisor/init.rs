@@ -3,10 +3,14 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::process::{HOOP, Running, apart, eventually, skipped};
+use crate::process::{HOOP, Running, apart, available, eventually, skipped};
 
 /// `hoop run -- sh -c SCRIPT` as PID 1, or nothing where namespaces are not to be had.
 fn as_pid_1(test: &str, script: &str) -> Option<Running> {
+    if !available("unshare") {
+        skipped(test, "no unshare");
+        return None;
+    }
     let unshare = ["-pf", "--mount-proc", "--kill-child"];
     let mut probe = Running::start(Command::new("unshare").args(unshare).arg("true"));
     if !probe.wait().success() {
