@@ -109,6 +109,8 @@ impl<'a> Conversation<'a> {
         loop {
             let event = self.next().await;
             if let ControlFlow::Break(result) = self.handle(event, front) {
+                // What is being written comes before the terminal is given back, or it would undo that.
+                self.output.settle().await;
                 return result;
             }
         }

@@ -9,12 +9,16 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::oneshot;
 
 use super::{ClientError, Context};
+
+/// How long a reader may keep a client that leaves.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// Where bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +87,13 @@ impl Output {
             tracing::debug!("the thread that writes standard output is gone");
         }
         self.under_way = Some(under_way);
+    }
+
+    /// Waits for the write that is under way, if its reader reads.
+    pub(super) async fn settle(&mut self) {
+        if self.is_busy() && tokio::time::timeout(SETTLE, self.finished()).await.is_err() {
+            tracing::debug!("the last output is not read");
+        }
     }
 
     /// The result of the write that is under way; waits for ever if none is. Cancel safe.

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use tonic::Status;
 
@@ -57,12 +58,24 @@ async fn run<F: Future<Output = ()>>(
         assert_eq!(&*primer.payload, b"\n");
         assert!(is_raw(&tcgetattr(&terminal).unwrap()));
         peer.send(stdout(output)).await;
+        if !output.is_empty() {
+            seen(screen.try_clone().unwrap()).await;
+        }
         end(peer, screen.try_clone().unwrap()).await;
     };
     let (result, ()) = tokio::join!(connect(&context, options()), playing);
     assert_eq!(tcgetattr(&terminal).unwrap(), before);
     drop((context, terminal));
     (result, everything(&mut screen))
+}
+
+/// Waits until something is on the screen.
+async fn seen(screen: File) {
+    let wait = move || {
+        let mut watched = [PollFd::new(screen.as_fd(), PollFlags::POLLIN)];
+        poll(&mut watched, PollTimeout::NONE).unwrap();
+    };
+    tokio::task::spawn_blocking(wait).await.unwrap();
 }
 
 /// What came to a terminal that nobody has open any more.
