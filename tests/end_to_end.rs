@@ -268,3 +268,19 @@ fn with_a_key_the_default_name_is_the_hosts() {
     let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
     place.reached(&host.to_lowercase(), &app);
 }
+
+/// A child left behind that goes on writing to the task's output held up the end for ever: the drain counted silence only
+/// (console-sessions E6: at most 2 s while data keeps coming).
+#[test]
+fn a_child_that_goes_on_writing_does_not_hold_up_the_end() {
+    for place in places() {
+        let _app = place.serve("app", &[], &["sleep", "1000"]);
+        let script = "(while :; do echo x; sleep 0.01; done) & echo child $! >&2; exit 3";
+        let mut task = place.start(&mut place.command(&["exec", "app", "--", "sh", "-c", script]));
+        assert_eq!(task.wait().code(), Some(3));
+        let left = crate::process::pid(&task.logged("child "));
+        crate::process::eventually("the end of the child", || {
+            (!crate::process::lives(left)).then_some(())
+        });
+    }
+}

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Ending;
 use super::closing::Outcome;
 use super::pipe::LinkGone;
@@ -13,6 +15,52 @@ use crate::protocol::Packet;
 
 /// Why a session ended whose packets nobody takes any more.
 pub(super) const LINK_LOST: &str = "the link was lost";
+
+/// After the program's end: how long output of others that still hold its terminal or pipes is read at most.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// How what is left after the program's end is read: until nothing comes for a while, and not for ever while something does.
+pub(super) struct Drain {
+    silence: Duration,
+    deadline: Instant,
+}
+
+impl Drain {
+    pub(super) fn new(silence: Duration) -> Self {
+        let deadline = Instant::now() + DRAIN;
+        Self { silence, deadline }
+    }
+
+    /// A slow client's time is not the program's.
+    pub(super) fn extend(&mut self, waited: Duration) {
+        self.deadline += waited;
+    }
+
+    /// What `read` finds; `None` when the drain is over. `read` must be cancel safe.
+    pub(super) async fn next<T>(&self, read: impl Future<Output = T>) -> Option<T> {
+        let now = Instant::now();
+        // A time-out alone would never be reached by a reader that always finds something.
+        if now >= self.deadline {
+            return None;
+        }
+        let until = (now + self.silence).min(self.deadline);
+        tokio::time::timeout_at(until, read).await.ok()
+    }
+}
+
+/// Sends what is left. A client that does not take it holds up a session that is to end for [`DRAIN`] only.
+pub(super) async fn drain(output: impl Future<Output = Result<(), LinkGone>>, ending: &Ending) {
+    let given_up = async {
+        ending.asked().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        sent = output => if sent.is_err() {
+            ending.end(LINK_LOST);
+        },
+        () = given_up => {}
+    }
+}
 
 /// Carries bytes both ways until the program has ended: what its session process said, and whether the output ended before.
 /// The end of the output is not the end of the program, which may have closed it; the end of the input is the client's end.

@@ -10,13 +10,15 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::process::ChildStdin;
+use tokio::time::Instant;
 use tokio_process_stream::{Item, ProcessChunkStream};
 
 use super::closing::{Outcome, Sent};
 use super::held::Held;
 use super::pipe::{Inbox, LinkGone, Pipe, Tagged};
 use super::process::{self, Control, Said};
-use super::{Ended, Ending, Plan, relay};
+use super::relay::{self, Drain};
+use super::{Ended, Ending, Plan};
 use crate::agent::Config;
 use crate::control::FromSession;
 use crate::protocol::{MAX_PAYLOAD, PacketType};
@@ -117,12 +119,9 @@ async fn relay(
     let Outcome::Exited { status, .. } = outcome else {
         return outcome;
     };
-    if !read_whole
-        && output(stream, outbox, &mut out, Some(SILENCE))
-            .await
-            .is_err()
-    {
-        ending.end(relay::LINK_LOST);
+    if !read_whole {
+        let left = output(stream, outbox, &mut out, Some(Drain::new(SILENCE)));
+        relay::drain(left, ending).await;
     }
     Outcome::Exited {
         status,
@@ -148,18 +147,22 @@ enum Next {
     Closed,
 }
 
-/// Pipes to link, until both are closed or, with `silence`, until nothing comes for so long. Chunks that are there already
+/// Pipes to link, until both are closed or, with `drain`, until that is over. Chunks that are there already
 /// go into one packet. Cancel safe.
 async fn output(
     stream: &mut ProcessChunkStream,
     outbox: &Tagged,
     out: &mut Output,
-    silence: Option<Duration>,
+    mut drain: Option<Drain>,
 ) -> Result<(), LinkGone> {
     loop {
         if let Some((kind, batch)) = &mut out.batch {
             fill(stream, *kind, batch, &mut out.next);
+            let before = Instant::now();
             let slot = outbox.slot().await?;
+            if let Some(drain) = &mut drain {
+                drain.extend(before.elapsed());
+            }
             let count = batch.len() as u64;
             match kind {
                 PacketType::ClientWriteStdout => out.sent.stdout += count,
@@ -168,13 +171,11 @@ async fn output(
             slot.output(*kind, batch.split().freeze());
             out.batch = None;
         }
-        let item = match (out.next.take(), silence) {
+        let item = match (out.next.take(), &drain) {
             (Some(Next::Output(item)), _) => Some(item),
             (Some(Next::Closed), _) => None,
             (None, None) => stream.next().await,
-            (None, Some(silence)) => tokio::time::timeout(silence, stream.next())
-                .await
-                .unwrap_or(None),
+            (None, Some(drain)) => drain.next(stream.next()).await.flatten(),
         };
         out.batch = match item {
             Some(Item::Stdout(chunk)) => Some((

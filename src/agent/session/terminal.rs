@@ -19,7 +19,8 @@ use super::closing::{Outcome, Sent};
 use super::held::Held;
 use super::pipe::{Inbox, LinkGone, Pipe, Tagged};
 use super::process::{self, Control, Said, Started};
-use super::{Ended, Ending, Plan, relay};
+use super::relay::{self, Drain};
+use super::{Ended, Ending, Plan};
 use crate::agent::Config;
 use crate::control::{FromSession, TerminalSize};
 use crate::protocol::{MAX_PAYLOAD, Packet, PacketType};
@@ -35,10 +36,8 @@ const DEFAULT_SIZE: TerminalSize = TerminalSize {
 };
 /// How long the first size is waited for after the primer: the reference client sends both at the same moment.
 const SIZE_WAIT: Duration = Duration::from_millis(100);
-/// After the program's end: how long the terminal must be silent before it counts as read empty…
+/// After the program's end: how long the terminal must be silent before it counts as read empty.
 const SILENCE: Duration = Duration::from_millis(100);
-/// …and how long output of others that still hold it is waited for at most.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// Runs a console to the end of its program; `None` when it never began.
 pub(super) async fn run(
@@ -158,7 +157,7 @@ async fn relay(
     let Pipe { outbox, inbox } = pipe;
     let mut out = Output::default();
     let (said, _) = {
-        let output = output(master, outbox, &mut out, Until::TerminalCloses);
+        let output = output(master, outbox, &mut out, None);
         let input = input(master, inbox, outbox, &started.control, typed);
         relay::until_exit(output, input, &started.control, ending).await
     };
@@ -166,26 +165,12 @@ async fn relay(
     let Outcome::Exited { status, .. } = outcome else {
         return outcome;
     };
-    // A client that is gone reads no more; one that is there gets everything.
-    if output(master, outbox, &mut out, Until::Silent)
-        .await
-        .is_err()
-    {
-        ending.end(relay::LINK_LOST);
-    }
+    let left = output(master, outbox, &mut out, Some(Drain::new(SILENCE)));
+    relay::drain(left, ending).await;
     Outcome::Exited {
         status,
         sent: out.sent,
     }
-}
-
-/// When reading a terminal ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Until {
-    /// When nobody holds it any more.
-    TerminalCloses,
-    /// When it is read empty too: its program is over.
-    Silent,
 }
 
 /// Output on its way; survives a cancelled [`output`].
@@ -196,34 +181,32 @@ struct Output {
     sent: Sent,
 }
 
-/// Terminal to link. What one wake-up finds goes into one packet. Cancel safe.
+/// Terminal to link, until nobody holds it any more or, with `drain`, until that is over. What one wake-up finds goes into one
+/// packet. Cancel safe.
 async fn output(
     master: &AsyncFd<OwnedFd>,
     outbox: &Tagged,
     out: &mut Output,
-    until: Until,
+    mut drain: Option<Drain>,
 ) -> Result<(), LinkGone> {
-    let mut deadline = Instant::now() + DRAIN;
     loop {
         if !out.buffer.is_empty() {
             let before = Instant::now();
             let slot = outbox.slot().await?;
-            // A slow client's time is not the program's.
-            deadline += before.elapsed();
+            if let Some(drain) = &mut drain {
+                drain.extend(before.elapsed());
+            }
             out.sent.stdout += out.buffer.len() as u64;
             slot.output(PacketType::ClientWriteStdout, out.buffer.split().freeze());
         }
-        let filled = match until {
-            Until::TerminalCloses => fill(master, &mut out.buffer).await,
-            Until::Silent => {
-                let silent = (Instant::now() + SILENCE).min(deadline);
-                match timeout_at(silent, fill(master, &mut out.buffer)).await {
-                    Ok(filled) => filled,
-                    Err(_) => return Ok(()),
-                }
-            }
+        let reading = fill(master, &mut out.buffer);
+        let filled = match &drain {
+            None => Some(reading.await),
+            Some(drain) => drain.next(reading).await,
         };
-        let Ok(true) = filled else { return Ok(()) };
+        let Some(Ok(true)) = filled else {
+            return Ok(());
+        };
     }
 }
 
