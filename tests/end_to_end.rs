@@ -269,6 +269,40 @@ fn with_a_key_the_default_name_is_the_hosts() {
     place.reached(&host.to_lowercase(), &app);
 }
 
+/// A child left behind that writes as fast as it can held up the end for as long as its reader read: the time that the link
+/// took did not count. What the program itself wrote is bounded by what its pipes hold.
+#[test]
+fn a_flood_left_behind_does_not_hold_up_the_end() {
+    let place = Place::local();
+    let _app = place.serve("app", &[], &["sleep", "1000"]);
+    let mut command = place.command(&["exec", "app", "--", "sh", "-c", "yes & exit 3"]);
+    let mut task = Running::start(command.stdin(Stdio::null()));
+    let mut output = Vec::new();
+    task.stdout
+        .as_mut()
+        .unwrap()
+        .read_to_end(&mut output)
+        .unwrap();
+    assert_eq!(task.wait().code(), Some(3));
+    assert!(output.len() < 64 << 20, "{} bytes", output.len());
+}
+
+/// A session process that is killed takes its program with it: nobody would end it otherwise.
+#[test]
+fn a_killed_session_process_leaves_no_program() {
+    let place = Place::local();
+    let _app = place.serve("app", &[], &["sleep", "1000"]);
+    let words = ["exec", "app", "--", "sh", "-c", "echo $$; exec sleep 1000"];
+    let mut task = Running::start(&mut place.command(&words));
+    let program = crate::process::pid(&task.line());
+    let session = hoop::sys::tree::one(program).unwrap().parent;
+    hoop::sys::process::signal(session, libc::SIGKILL).unwrap();
+    assert_eq!(task.wait().code(), Some(255));
+    crate::process::eventually("the end of the program", || {
+        (!crate::process::lives(program)).then_some(())
+    });
+}
+
 /// A child left behind that goes on writing to the task's output held up the end for ever: the drain counted silence only
 /// (console-sessions E6: at most 2 s while data keeps coming).
 #[test]

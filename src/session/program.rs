@@ -64,7 +64,8 @@ impl Program {
             directory: Some(directory.as_fd()),
             mask: SignalSet::EMPTY,
             ignored: SignalSet::EMPTY,
-            parent_death: None,
+            // Without this process nobody would end the program. Sound here: this process has one thread.
+            parent_death: Some(libc::SIGKILL),
         };
         let pid = spawn.run().map_err(|error| {
             let step = describe(

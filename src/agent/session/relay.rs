@@ -19,20 +19,30 @@ pub(super) const LINK_LOST: &str = "the link was lost";
 /// After the program's end: how long output of others that still hold its terminal or pipes is read at most.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// After the program's end: how many bytes are read at most. What the program itself wrote is in its two pipes by then, which
+/// hold 1 MiB each at most (`/proc/sys/fs/pipe-max-size`), or in its terminal, which holds less; more is others'.
+const DRAIN_BYTES: usize = 2 * 1024 * 1024;
+
 /// How what is left after the program's end is read: until nothing comes for a while, and not for ever while something does.
 pub(super) struct Drain {
     silence: Duration,
     deadline: Instant,
+    bytes: usize,
 }
 
 impl Drain {
     pub(super) fn new(silence: Duration) -> Self {
         let deadline = Instant::now() + DRAIN;
-        Self { silence, deadline }
+        Self {
+            silence,
+            deadline,
+            bytes: DRAIN_BYTES,
+        }
     }
 
-    /// A slow client's time is not the program's.
-    pub(super) fn extend(&mut self, waited: Duration) {
+    /// Notes that `bytes` were sent on, after `waited` for the link: a slow client's time is not the program's.
+    pub(super) fn sent(&mut self, bytes: usize, waited: Duration) {
+        self.bytes = self.bytes.saturating_sub(bytes);
         self.deadline += waited;
     }
 
@@ -40,7 +50,7 @@ impl Drain {
     pub(super) async fn next<T>(&self, read: impl Future<Output = T>) -> Option<T> {
         let now = Instant::now();
         // A time-out alone would never be reached by a reader that always finds something.
-        if now >= self.deadline {
+        if self.bytes == 0 || now >= self.deadline {
             return None;
         }
         let until = (now + self.silence).min(self.deadline);

@@ -161,7 +161,7 @@ async fn output(
             let before = Instant::now();
             let slot = outbox.slot().await?;
             if let Some(drain) = &mut drain {
-                drain.extend(before.elapsed());
+                drain.sent(batch.len(), before.elapsed());
             }
             let count = batch.len() as u64;
             match kind {

@@ -194,7 +194,7 @@ async fn output(
             let before = Instant::now();
             let slot = outbox.slot().await?;
             if let Some(drain) = &mut drain {
-                drain.extend(before.elapsed());
+                drain.sent(out.buffer.len(), before.elapsed());
             }
             out.sent.stdout += out.buffer.len() as u64;
             slot.output(PacketType::ClientWriteStdout, out.buffer.split().freeze());
