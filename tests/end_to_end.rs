@@ -318,3 +318,41 @@ fn a_child_that_goes_on_writing_does_not_hold_up_the_end() {
         });
     }
 }
+
+/// A pager that waits for a key: a program that had ended by then, its output on the way, was cut off 5 s later, with 255.
+/// The sizes are around what all hops and the pipe hold together, where the program ends and its output does not fit.
+#[test]
+fn a_reader_that_pauses_loses_nothing() {
+    for place in places() {
+        let _app = place.serve("app", &[], &["sleep", "1000"]);
+        let mut tasks: Vec<_> = (400_000..1_200_000)
+            .step_by(25_000)
+            .map(|size| {
+                let script = format!("head -c {size} /dev/zero; exit 6");
+                let mut command = place.command(&["exec", "app", "--", "sh", "-c", &script]);
+                (size, Running::start(command.stdin(Stdio::null())))
+            })
+            .collect();
+        // Longer than any limit on the way that a slow reader could be taken for something else by.
+        crate::process::stays("unread tasks", std::time::Duration::from_secs(7), || {
+            tasks
+                .iter_mut()
+                .filter(|(size, _)| *size > 1_100_000)
+                .all(|(_, task)| !task.ended())
+        });
+        for (size, task) in &mut tasks {
+            let mut output = Vec::new();
+            task.stdout
+                .as_mut()
+                .unwrap()
+                .read_to_end(&mut output)
+                .unwrap();
+            assert_eq!(
+                (output.len(), task.wait().code()),
+                (*size, Some(6)),
+                "{}",
+                task.stderr()
+            );
+        }
+    }
+}

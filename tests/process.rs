@@ -37,6 +37,16 @@ pub(crate) fn attempt<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> 
     }
 }
 
+/// Checks that something holds, and goes on holding for a while.
+#[track_caller]
+pub(crate) fn stays(what: &str, time: Duration, mut condition: impl FnMut() -> bool) {
+    let limit = Instant::now() + time;
+    while Instant::now() < limit {
+        assert!(condition(), "{what}: no longer");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Says why a test did not run. Where `HOOP_TEST_NO_SKIP` is 1, every test must run.
 ///
 /// Written past the test harness, which keeps to itself what a passing test prints.

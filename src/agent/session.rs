@@ -25,8 +25,9 @@ use super::{Config, SESSION_GRACE, environment};
 use crate::protocol::params::ConnectionParams;
 use crate::protocol::{Packet, PacketType, spec};
 
-/// How long the gateway may take to end a session's stream after our close packet.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long the gateway may take for our close packet when the session is to end. A client that is only slow has all the time
+/// it wants: what is on its way, and the exit code behind it, would be lost.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A session's end, told once by whoever comes first.
 #[derive(Clone, Default)]
@@ -52,6 +53,12 @@ impl Ending {
         let cause = cause.to_owned();
         self.told.get_or_init(|| Told { cause, grace });
         self.token.cancel();
+    }
+
+    /// Returns `time` after the session was to end.
+    async fn overdue(&self, time: Duration) {
+        self.asked().await;
+        tokio::time::sleep(time).await;
     }
 
     /// Returns when the session is to end.
@@ -89,7 +96,7 @@ pub(super) async fn serve(config: Arc<Config>, open: Packet, mut pipe: Pipe, end
     let outcome = match plan(&config, &open) {
         Err(reason) => {
             let outcome = Outcome::NotStarted { reason, code: 125 };
-            farewell(&mut pipe, outcome.packet(true, None)).await;
+            farewell(&mut pipe, outcome.packet(true, None), &ending).await;
             return;
         }
         Ok((plan, accepted)) => {
@@ -112,7 +119,7 @@ pub(super) async fn serve(config: Arc<Config>, open: Packet, mut pipe: Pipe, end
             mut running,
         }) => {
             let packet = outcome.packet(task, ending.cause());
-            let leave = farewell(&mut pipe, packet);
+            let leave = farewell(&mut pipe, packet, &ending);
             match &mut running {
                 None => leave.await,
                 Some(started) => {
@@ -133,16 +140,16 @@ struct Ended {
 }
 
 /// Refuses a session.
-pub(super) async fn refuse(mut pipe: Pipe, reason: &str) {
+pub(super) async fn refuse(mut pipe: Pipe, reason: &str, ending: &Ending) {
     let outcome = Outcome::NotStarted {
         reason: reason.to_owned(),
         code: 125,
     };
-    farewell(&mut pipe, outcome.packet(true, None)).await;
+    farewell(&mut pipe, outcome.packet(true, None), ending).await;
 }
 
 /// Sends the close packet and, on a stream of its own, waits until the gateway has taken it.
-async fn farewell(pipe: &mut Pipe, close: Packet) {
+async fn farewell(pipe: &mut Pipe, close: Packet, ending: &Ending) {
     let leave = async {
         if pipe.outbox.send(close).await.is_err() {
             return;
@@ -156,8 +163,11 @@ async fn farewell(pipe: &mut Pipe, close: Packet) {
             }
         }
     };
-    if tokio::time::timeout(FAREWELL, leave).await.is_err() {
-        tracing::debug!("the gateway did not end a closed session's stream");
+    tokio::select! {
+        () = leave => {}
+        () = ending.overdue(FAREWELL) => {
+            tracing::debug!("the gateway did not end a closed session's stream");
+        }
     }
 }
 

@@ -145,6 +145,7 @@ impl Sessions {
                 session::refuse(
                     pipe,
                     &format!("the agent's limit of {MAX_SESSIONS} sessions is reached"),
+                    &ending,
                 )
                 .await;
             } else {

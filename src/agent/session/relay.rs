@@ -60,15 +60,11 @@ impl Drain {
 
 /// Sends what is left. A client that does not take it holds up a session that is to end for [`DRAIN`] only.
 pub(super) async fn drain(output: impl Future<Output = Result<(), LinkGone>>, ending: &Ending) {
-    let given_up = async {
-        ending.asked().await;
-        tokio::time::sleep(DRAIN).await;
-    };
     tokio::select! {
         sent = output => if sent.is_err() {
             ending.end(LINK_LOST);
         },
-        () = given_up => {}
+        () = ending.overdue(DRAIN) => {}
     }
 }
 
