@@ -356,3 +356,51 @@ fn a_reader_that_pauses_loses_nothing() {
         }
     }
 }
+
+/// Waits until a program has written nothing for a while: every hop between it and its reader is full.
+fn stands_still(program: hoop::sys::Pid) {
+    use std::time::{Duration, Instant};
+    let mut last = (String::new(), Instant::now());
+    crate::process::eventually("a full way to the reader", || {
+        let now = std::fs::read_to_string(format!("/proc/{program}/io")).unwrap();
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        (last.1.elapsed() > Duration::from_millis(500)).then_some(())
+    });
+}
+
+/// A client that does not read holds up the end of an agent alone for a few seconds, well below the ten that platforms give;
+/// a second signal ends it at once.
+#[test]
+fn an_agent_alone_leaves_in_time_and_at_a_second_signal_at_once() {
+    use std::time::{Duration, Instant};
+    let place = Place::local();
+    for signals in [1, 2] {
+        let mut agent =
+            place.start(&mut place.command(&["run", "--name", "alone", "--command", "sh"]));
+        place.reached("alone", &agent);
+        let mut command = place.command(&["exec", "alone", "--", "sh", "-c", "echo $$; exec yes"]);
+        let mut stalled = Running::start(command.stdin(Stdio::null()));
+        stands_still(crate::process::pid(&stalled.line()));
+        let start = Instant::now();
+        agent.signal(libc::SIGTERM);
+        if signals == 2 {
+            // The first has been taken when the socket's file is gone or sessions are told; the kernel merges two at once.
+            agent.logged("session ended");
+            agent.signal(libc::SIGINT);
+        }
+        let code = agent.wait().code();
+        assert!(
+            start.elapsed() < Duration::from_secs(6),
+            "{:?}",
+            start.elapsed()
+        );
+        assert_eq!(
+            code,
+            Some(if signals == 2 { 125 } else { 0 }),
+            "{}",
+            agent.log()
+        );
+    }
+}

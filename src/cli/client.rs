@@ -45,15 +45,8 @@ pub(super) struct Connect {
     /// Arguments for the connection's command
     #[arg(value_name = "ARG", trailing_var_arg = true)]
     arguments: Vec<String>,
-    /// Set a variable in the console (may be repeated)
-    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
-    variables: Vec<String>,
-    /// Say nothing but the console
-    #[arg(short, long)]
-    silent: bool,
-    /// Look on this machine only
-    #[arg(long)]
-    local: bool,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 /// Options of `hoop exec`.
@@ -64,16 +57,23 @@ pub(super) struct Exec {
     /// The command, or arguments for the connection's command
     #[arg(value_name = "CMD", trailing_var_arg = true)]
     arguments: Vec<String>,
-    /// Set a variable in the task (may be repeated)
-    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
-    variables: Vec<String>,
     /// The task's standard input, as text
     #[arg(short, long, value_name = "TEXT", conflicts_with = "file")]
     input: Option<String>,
     /// The task's standard input, from a file
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Say nothing but the task
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// What consoles and tasks have in common.
+#[derive(Args)]
+struct Reach {
+    /// Set a variable of the program (may be repeated)
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
+    variables: Vec<String>,
+    /// Say nothing of our own
     #[arg(short, long)]
     silent: bool,
     /// Look on this machine only
@@ -181,44 +181,44 @@ async fn call(context: &Context, command: Command) -> Result<i32, ClientError> {
         Command::Connect(Connect {
             name,
             arguments,
-            variables,
-            silent,
-            local,
+            reach,
         }) => {
-            client::connect(
-                context,
-                ConnectOptions {
-                    name,
-                    arguments,
-                    variables,
-                    silent,
-                    local,
-                },
-            )
-            .await
+            let Reach {
+                variables,
+                silent,
+                local,
+            } = reach;
+            let options = ConnectOptions {
+                name,
+                arguments,
+                variables,
+                silent,
+                local,
+            };
+            client::connect(context, options).await
         }
         Command::Exec(Exec {
             name,
             arguments,
-            variables,
             input,
             file,
-            silent,
-            local,
+            reach,
         }) => {
-            client::exec(
-                context,
-                ExecOptions {
-                    name,
-                    arguments,
-                    variables,
-                    input,
-                    file,
-                    silent,
-                    local,
-                },
-            )
-            .await
+            let Reach {
+                variables,
+                silent,
+                local,
+            } = reach;
+            let options = ExecOptions {
+                name,
+                arguments,
+                variables,
+                input,
+                file,
+                silent,
+                local,
+            };
+            client::exec(context, options).await
         }
         Command::List(List { output }) => {
             let format = match output {

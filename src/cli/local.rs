@@ -29,7 +29,7 @@ pub(super) async fn attend(
     use super::{FAILED, life, say};
 
     match Box::pin(serve(start, place, supervised)).await {
-        Ok(()) => 0,
+        Ok(code) => code,
         Err(reason) => {
             let line = format!("no console is served: {reason}");
             if supervised.is_none() {
@@ -55,12 +55,17 @@ pub(super) async fn attend(_: &AgentStart, _: LocalPlace, supervised: Option<&Su
     0
 }
 
+/// How long the local gateway goes on when its agent has ended.
+#[cfg(feature = "gateway")]
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Serves until the end; the exit code.
 #[cfg(feature = "gateway")]
 async fn serve(
     start: &AgentStart,
     place: LocalPlace,
     supervised: Option<&Supervised>,
-) -> Result<(), String> {
+) -> Result<i32, String> {
     use tokio::net::UnixListener;
     use tokio_util::sync::CancellationToken;
 
@@ -108,10 +113,15 @@ async fn serve(
         ended = &mut serving => return Err(ended.err().map_or("the local gateway ended".to_owned(), |error| error.to_string())),
         code = life::run(Agent::new(config, stop.clone()), stop, supervised) => code,
     };
-    debug_assert_eq!(code, 0);
     drop(file);
-    gateway_stop.cancel();
-    serving.await.map_err(|error| error.to_string())
+    if code == 0 {
+        // Sessions have said how they ended; what is left are clients that do not read it.
+        gateway_stop.cancel();
+        if let Ok(Err(error)) = tokio::time::timeout(LAST_WORDS, serving).await {
+            return Err(error.to_string());
+        }
+    }
+    Ok(code)
 }
 
 #[cfg(feature = "gateway")]
